@@ -10,22 +10,30 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 /// A droplet's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct DropletId(pub u64);
 
 /// An action's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct ActionId(pub u64);
 
 /// A DNS record's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct RecordId(pub u64);
 
 /// An account SSH key's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct SshKeyId(pub u64);
 
@@ -331,9 +339,17 @@ pub trait Cloud: Send + Sync {
     /// address points to the droplet.
     async fn create_reserved_ip(&self, droplet: DropletId) -> Result<ReservedIp, CloudError>;
     /// Moves the address to the droplet; there is no gap of its own. Read the address back for the outcome.
-    async fn assign_reserved_ip(&self, ip: Ipv4Addr, droplet: DropletId) -> Result<Action, CloudError>;
+    async fn assign_reserved_ip(
+        &self,
+        ip: Ipv4Addr,
+        droplet: DropletId,
+    ) -> Result<Action, CloudError>;
     /// An action on an address. `NotFound` says nothing about the outcome.
-    async fn reserved_ip_action(&self, ip: Ipv4Addr, action: ActionId) -> Result<Action, CloudError>;
+    async fn reserved_ip_action(
+        &self,
+        ip: Ipv4Addr,
+        action: ActionId,
+    ) -> Result<Action, CloudError>;
     /// Gives the address back. An absent address is success.
     async fn delete_reserved_ip(&self, ip: Ipv4Addr) -> Result<(), CloudError>;
 
@@ -344,7 +360,11 @@ pub trait Cloud: Send + Sync {
     /// Deletes a zone with all its records. An absent zone is success.
     async fn delete_zone(&self, zone: &str) -> Result<(), CloudError>;
     /// Creates a record. The service accepts duplicates: after `Unknown` list and compare.
-    async fn create_dns_record(&self, zone: &str, record: &DnsRecordWrite) -> Result<DnsRecord, CloudError>;
+    async fn create_dns_record(
+        &self,
+        zone: &str,
+        record: &DnsRecordWrite,
+    ) -> Result<DnsRecord, CloudError>;
     /// Replaces a record. Harmless twice.
     async fn update_dns_record(
         &self,

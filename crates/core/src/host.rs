@@ -198,7 +198,9 @@ pub enum HostError {
         detail: String,
     },
     /// The host shows another key than the pinned one. Final; nothing was sent.
-    #[error("{address} shows another host key than the one recorded: expected {expected}, got {observed}")]
+    #[error(
+        "{address} shows another host key than the one recorded: expected {expected}, got {observed}"
+    )]
     WrongHostKey {
         /// The host's address.
         address: Ipv4Addr,
@@ -262,9 +264,18 @@ pub trait Host: Send + Sync {
     /// Makes the named container the one specified: an equal running one (labels `digest` and `config`) is left, an
     /// equal stopped one is started, any other of that name is stopped, removed and replaced. Dead in between: no
     /// container, or a created one; the next call goes on from there. Answers the container as it is now.
-    async fn ensure_container(&self, target: &Target, spec: &ContainerSpec) -> Result<Container, HostError>;
+    async fn ensure_container(
+        &self,
+        target: &Target,
+        spec: &ContainerSpec,
+    ) -> Result<Container, HostError>;
     /// The last lines a container wrote, oldest first.
-    async fn logs(&self, target: &Target, container: &str, lines: usize) -> Result<Vec<String>, HostError>;
+    async fn logs(
+        &self,
+        target: &Target,
+        container: &str,
+        lines: usize,
+    ) -> Result<Vec<String>, HostError>;
     /// Stops and removes a container. An absent one is success.
     async fn remove_container(&self, target: &Target, container: &str) -> Result<(), HostError>;
     /// SHA-256 (hex) of the installed load balancer configuration; `None` if there is no file.
@@ -311,5 +322,9 @@ pub enum RegistryError {
 #[async_trait]
 pub trait Registry: Send + Sync {
     /// The digest the reference stands for now. One or two requests; changes nothing.
-    async fn resolve(&self, image: &ImageRef, credentials: Option<&Credentials>) -> Result<Digest, RegistryError>;
+    async fn resolve(
+        &self,
+        image: &ImageRef,
+        credentials: Option<&Credentials>,
+    ) -> Result<Digest, RegistryError>;
 }

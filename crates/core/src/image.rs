@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 /// `sha256:` and 64 hex digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
@@ -21,7 +23,9 @@ impl Digest {
 }
 
 /// A reference: registry host, repository, and a tag or a digest. `nginx` means `docker.io/library/nginx:latest`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImageRef {
     /// Host and port, such as `registry.gitlab.com`.
@@ -99,10 +103,14 @@ impl FromStr for ImageRef {
             _ => (name, None),
         };
         if tag.as_deref().is_some_and(|tag| !is_tag(tag)) {
-            return Err(bad("a tag has letters, digits, `_`, `.` and `-`, and at most 128 of them"));
+            return Err(bad(
+                "a tag has letters, digits, `_`, `.` and `-`, and at most 128 of them",
+            ));
         }
         let (registry, path) = match name.split_once('/') {
-            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path.to_owned()),
+            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => {
+                (host, path.to_owned())
+            }
             Some(_) => ("docker.io", name.to_owned()),
             None => ("docker.io", format!("library/{name}")),
         };
@@ -187,7 +195,15 @@ mod tests {
         assert_eq!(read("localhost:5000/a/b").as_deref(), Ok("localhost:5000/a/b:latest"));
         let digest = format!("r.example/a@sha256:{}", "0".repeat(64));
         assert_eq!(read(&digest).as_deref(), Ok(digest.as_str()));
-        for bad in ["", "a b", "A/b", "r.example/a:", "r.example/a:-x", "r.example/a@sha256:12", "r.example//a"] {
+        for bad in [
+            "",
+            "a b",
+            "A/b",
+            "r.example/a:",
+            "r.example/a:-x",
+            "r.example/a@sha256:12",
+            "r.example//a",
+        ] {
             assert!(read(bad).is_err(), "{bad:?} was accepted");
         }
     }

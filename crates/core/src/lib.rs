@@ -2,9 +2,22 @@
 //!
 //! Nothing here reads a clock, a file, the environment or a socket; what it needs comes in as values.
 
+pub mod address;
+pub mod bootstrap;
+pub mod checks;
 pub mod clock;
 pub mod cloud;
+pub mod event;
+pub mod haproxy;
 pub mod host;
 pub mod image;
+pub mod journal;
+pub mod names;
+pub mod observed;
+pub mod plan;
+pub mod release;
+pub mod run;
 pub mod secret;
+pub mod settings;
+pub mod state;
 pub mod store;

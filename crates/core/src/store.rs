@@ -29,7 +29,9 @@ pub enum StoreError {
         detail: String,
     },
     /// The outcome of a write is not known. Read the key back.
-    #[error("the state store {store} did not answer {operation}: it may or may not have been done: {detail}")]
+    #[error(
+        "the state store {store} did not answer {operation}: it may or may not have been done: {detail}"
+    )]
     Unknown {
         /// Which store.
         store: String,

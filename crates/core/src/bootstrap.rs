@@ -1,0 +1,72 @@
+//! What a droplet's first boot installs: the cloud-init text.
+//!
+//! It is plain, complete and free of secrets: anyone on the droplet can read it later. It names only Debian's and
+//! Ubuntu's own packages, so that nothing it depends on can vanish. Changing a text here means that droplets created
+//! with the old one differ from new ones; that alone is never a reason to replace them.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::host::Service;
+
+/// What a first boot installs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bootstrap {
+    /// Nothing: a stack without `ssh` and `app`.
+    Nothing,
+    /// Docker Engine, on workers.
+    Docker,
+    /// HAProxy, on the load balancer.
+    Haproxy,
+}
+
+const DOCKER: &str = "#cloud-config
+package_update: true
+packages:
+  - docker.io
+runcmd:
+  - [systemctl, enable, --now, docker]
+";
+
+const HAPROXY: &str = "#cloud-config
+package_update: true
+packages:
+  - haproxy
+runcmd:
+  - [systemctl, enable, --now, haproxy]
+";
+
+impl Bootstrap {
+    /// The cloud-init text, if there is one.
+    pub fn user_data(self) -> Option<&'static str> {
+        match self {
+            Self::Nothing => None,
+            Self::Docker => Some(DOCKER),
+            Self::Haproxy => Some(HAPROXY),
+        }
+    }
+
+    /// SHA-256 of the text, hex: the API never gives the text back.
+    pub fn digest(self) -> Option<String> {
+        self.user_data().map(|text| hex(&Sha256::digest(text.as_bytes())))
+    }
+
+    /// The service whose answer ends the first boot.
+    pub fn service(self) -> Option<Service> {
+        match self {
+            Self::Nothing => None,
+            Self::Docker => Some(Service::Docker),
+            Self::Haproxy => Some(Service::Haproxy),
+        }
+    }
+}
+
+/// Lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _: std::fmt::Result = write!(text, "{byte:02x}");
+        text
+    })
+}
