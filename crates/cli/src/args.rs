@@ -1,0 +1,260 @@
+//! What can be typed: clap types only. Doc comments are the help text.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Terraform for one thing, done completely: an app on DigitalOcean droplets, released without downtime.
+#[derive(Debug, Parser)]
+#[command(name = "seachange", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Try it without an account:\n  seachange demo\n\nExit codes: 0 fine, 1 error or refusal, \
+                        2 changes or drift (drift always, plan with --detailed-exitcode).")]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// No colour (also: NO_COLOR set to anything).
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+    /// Data as JSON on stdout, one object a line while something runs.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a commented starter spec and CI files into this folder.
+    Init(Init),
+    /// Check a spec: no network, no credentials.
+    Validate(SpecArguments),
+    /// Show what apply would do, and why. Changes nothing.
+    Plan(Plan),
+    /// Make the world what the spec says.
+    Apply(Apply),
+    /// Remove everything the stack owns.
+    Destroy(Destroy),
+    /// Show a saved plan.
+    Show(Show),
+    /// Say what moved outside, in the cloud and on the hosts. Exit code 2 if anything did.
+    Drift(Target),
+    /// Say which worker is live, with what, and whether a rollback would work.
+    Status(Target),
+    /// Make the standby's release live again: no registry, a handful of requests.
+    Rollback(Rollback),
+    /// List the releases, newest first.
+    Releases(Target),
+    /// Show the last lines the app wrote.
+    Logs(Logs),
+    /// Draw the steps of a plan as a mermaid graph.
+    Graph(Plan),
+    /// Print the spec's JSON Schema.
+    Schema,
+    /// Print shell completions.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// The DigitalOcean on this machine.
+    Local {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: LocalCommand,
+    },
+    /// See a whole release with a swap and a rollback on this machine, in under a minute.
+    Demo(Demo),
+}
+
+/// Which spec, and its variables.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SpecArguments {
+    /// The spec. Without it: seachange.yaml, else the spec last applied in this folder.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// A variable for ${var:NAME} and ${env:NAME}; goes before the environment.
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub(crate) vars: Vec<String>,
+    /// Use the DigitalOcean on this machine, kept in .seachange/local/: no account needed.
+    #[arg(long)]
+    pub(crate) local: bool,
+}
+
+/// A command about a stack that has been applied.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  seachange status -f specs/webgui.yaml")]
+pub(crate) struct Target {
+    /// Which spec.
+    #[command(flatten)]
+    pub(crate) spec: SpecArguments,
+}
+
+/// Options of `plan`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  seachange plan -f specs/webgui.yaml --var VERSION=1.1 --out release.plan")]
+pub(crate) struct Plan {
+    /// Which spec.
+    #[command(flatten)]
+    pub(crate) spec: SpecArguments,
+    /// What it may do.
+    #[command(flatten)]
+    pub(crate) options: PlanOptions,
+    /// Save the plan, to be applied exactly as shown. It holds no secret.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Exit with 2 if there is anything to do.
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// Plan the removal of everything the stack owns.
+    #[arg(long)]
+    pub(crate) destroy: bool,
+}
+
+/// How a plan is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For a terminal.
+    #[default]
+    Text,
+    /// For a merge request.
+    Markdown,
+    /// The counts of GitLab's merge request widget.
+    Gitlab,
+    /// A graph of the steps.
+    Mermaid,
+}
+
+/// What a plan may do.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct PlanOptions {
+    /// Allow a plan during which nobody is served for a while.
+    #[arg(long)]
+    pub(crate) allow_downtime: bool,
+    /// Replace this droplet, in the way that keeps users served.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) replace: Vec<String>,
+}
+
+/// Options of everything that changes the world.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunOptions {
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) auto_approve: bool,
+    /// How many steps may run at a time.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) parallelism: u16,
+}
+
+/// Options of `apply`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  seachange apply -f specs/webgui.yaml --var VERSION=1.1\n  seachange apply -f \
+                        specs/webgui.yaml --var VERSION=1.1 release.plan")]
+pub(crate) struct Apply {
+    /// A plan saved by `plan --out`: exactly that is done, or nothing.
+    pub(crate) plan: Option<PathBuf>,
+    /// Which spec.
+    #[command(flatten)]
+    pub(crate) spec: SpecArguments,
+    /// What it may do.
+    #[command(flatten)]
+    pub(crate) options: PlanOptions,
+    /// How it runs.
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+/// Options of `destroy`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  seachange destroy -f specs/webgui.yaml")]
+pub(crate) struct Destroy {
+    /// Which spec.
+    #[command(flatten)]
+    pub(crate) spec: SpecArguments,
+    /// How it runs.
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+/// Options of `rollback`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  seachange rollback -f specs/webgui.yaml")]
+pub(crate) struct Rollback {
+    /// Which spec.
+    #[command(flatten)]
+    pub(crate) spec: SpecArguments,
+    /// How it runs.
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+    /// Show the plan and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Options of `show`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  seachange show release.plan --format markdown")]
+pub(crate) struct Show {
+    /// A plan saved by `plan --out`.
+    pub(crate) plan: PathBuf,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Options of `logs`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  seachange logs -f specs/webgui.yaml --standby --lines 100")]
+pub(crate) struct Logs {
+    /// Which spec.
+    #[command(flatten)]
+    pub(crate) spec: SpecArguments,
+    /// Of this worker instead of the live one.
+    #[arg(long, value_name = "N", conflicts_with = "standby")]
+    pub(crate) worker: Option<u32>,
+    /// Of the standby (the first one, if there are more) instead of the live one.
+    #[arg(long)]
+    pub(crate) standby: bool,
+    /// How many lines.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) lines: usize,
+}
+
+/// Options of `init`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  mkdir shop && cd shop && seachange init")]
+pub(crate) struct Init {
+    /// Where.
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
+}
+
+/// What to do with the local cloud.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LocalCommand {
+    /// Serve it until stopped, and print the environment that curl, doctl or Terraform need to talk to it.
+    Serve {
+        /// Port of the API; 0 takes a free one.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        /// Where it keeps its world.
+        #[arg(long, default_value = ".seachange/local")]
+        folder: PathBuf,
+    },
+    /// Forget its world.
+    Reset {
+        /// Where it keeps its world.
+        #[arg(long, default_value = ".seachange/local")]
+        folder: PathBuf,
+    },
+}
+
+/// Options of `demo`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Demo {
+    /// Requests a second during the demo.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub(crate) rate: u32,
+}

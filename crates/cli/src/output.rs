@@ -1,0 +1,63 @@
+//! The one printer: results on stdout, everything else on stderr, readable without colour.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use crate::args::Arguments;
+use crate::env;
+
+/// How to speak.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printer {
+    /// Data as JSON.
+    pub(crate) json: bool,
+    /// Colour on stdout.
+    pub(crate) colour: bool,
+    /// Bars and questions are possible: a terminal on both ends, and not CI.
+    pub(crate) interactive: bool,
+}
+
+impl Printer {
+    /// From what was typed and where we run.
+    pub(crate) fn new(arguments: &Arguments) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        Self {
+            json: arguments.json,
+            colour: terminal && !arguments.no_color && !arguments.json && !env::is_set(env::NO_COLOR),
+            interactive: std::io::stdin().is_terminal()
+                && std::io::stderr().is_terminal()
+                && !arguments.json
+                && !env::is_ci(),
+        }
+    }
+
+    /// A result.
+    pub(crate) fn out(self, text: &str) {
+        write(&mut std::io::stdout().lock(), text);
+    }
+
+    /// A result as one line of JSON.
+    pub(crate) fn out_json(self, value: &serde_json::Value) {
+        self.out(&value.to_string());
+    }
+
+    /// Talk.
+    pub(crate) fn talk(self, text: &str) {
+        write(&mut std::io::stderr().lock(), text);
+    }
+
+    /// Asks a question that only `yes` answers with yes. Call only if interactive.
+    pub(crate) fn ask(self, question: &str) -> bool {
+        let mut stderr = std::io::stderr().lock();
+        if write!(stderr, "{question}\n  Only `yes` is accepted: ").and_then(|()| stderr.flush()).is_err() {
+            return false;
+        }
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).is_ok_and(|_| answer.trim() == "yes")
+    }
+}
+
+/// Writes a text and a final newline if it has none. A reader that went away (`| head`) is no error.
+fn write(to: &mut dyn std::io::Write, text: &str) {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let _: std::io::Result<()> = write!(to, "{text}{end}").and_then(|()| to.flush());
+}
