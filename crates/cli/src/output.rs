@@ -30,6 +30,11 @@ impl Printer {
         }
     }
 
+    /// How reports shall look on stdout.
+    pub(crate) fn style(self) -> seachange_report::Style {
+        seachange_report::Style { colour: self.colour }
+    }
+
     /// A result.
     pub(crate) fn out(self, text: &str) {
         write(&mut std::io::stdout().lock(), text);

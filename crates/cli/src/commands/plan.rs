@@ -1,0 +1,56 @@
+//! `seachange plan` and `seachange graph`: what apply would do, and why.
+
+use std::path::Path;
+
+use seachange_core::plan::{self, Plan, Purpose};
+use seachange_report as report;
+
+use crate::args::{self, Format};
+use crate::failure::{Context as _, Result};
+use crate::output::Printer;
+use crate::session::Session;
+use crate::source::{Need, Source};
+use crate::{exit, work};
+
+/// The budget of a merge request comment, in characters.
+const COMMENT: usize = 65_536;
+
+/// Plans and shows.
+pub(crate) async fn run(arguments: &args::Plan, printer: Printer) -> Result<u8> {
+    let source = Source::read(&arguments.spec, Need::Whole, printer)?;
+    let session = Session::open(&source, printer).await?;
+    let outcome = plan(&session, arguments, printer).await;
+    session.close().await;
+    outcome
+}
+
+async fn plan(session: &Session, arguments: &args::Plan, printer: Printer) -> Result<u8> {
+    let context = session.context(1);
+    let purpose = if arguments.destroy { Purpose::Destroy } else { Purpose::Apply };
+    let mut state = work::state(session, &context).await?;
+    let wanted = work::wanted(session, &state, purpose);
+    let (observed, _) = work::settled(&context, &wanted, &mut state).await?;
+    let plan = work::plan(session, purpose, &arguments.options, &state, &observed)?;
+    if let Some(path) = &arguments.out {
+        save(&plan, path)?;
+    }
+    show(&plan, arguments.format, printer);
+    let changes = arguments.detailed_exitcode && !plan.is_empty();
+    Ok(if changes { exit::CHANGES } else { exit::FINE })
+}
+
+/// Shows a plan in a format.
+pub(crate) fn show(plan: &Plan, format: Format, printer: Printer) {
+    let view = report::plan::view(plan);
+    match format {
+        _ if printer.json => printer.out_json(&report::plan::json(plan)),
+        Format::Text => printer.out(&report::plan::text(&view, printer.style())),
+        Format::Markdown => printer.out(&report::plan::markdown(&view, COMMENT)),
+        Format::Gitlab => printer.out_json(&report::plan::gitlab(plan)),
+        Format::Mermaid => printer.out(&report::plan::mermaid(plan)),
+    }
+}
+
+fn save(plan: &Plan, path: &Path) -> Result<()> {
+    std::fs::write(path, plan::file::write(plan)).context(|| format!("cannot write the plan to {}", path.display()))
+}

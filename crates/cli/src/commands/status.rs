@@ -1,0 +1,34 @@
+//! `seachange status`: which worker is live, with what, and whether a rollback would work.
+
+use seachange_core::plan::Purpose;
+use seachange_core::planner;
+use seachange_report as report;
+
+use crate::args::Target;
+use crate::failure::Result;
+use crate::output::Printer;
+use crate::session::Session;
+use crate::source::{Need, Source};
+use crate::work;
+
+/// Looks and says.
+pub(crate) async fn run(arguments: &Target, printer: Printer) -> Result<u8> {
+    let source = Source::read(&arguments.spec, Need::Access, printer)?;
+    let session = Session::open(&source, printer).await?;
+    let outcome = status(&session, printer).await;
+    session.close().await;
+    outcome
+}
+
+async fn status(session: &Session, printer: Printer) -> Result<u8> {
+    let context = session.context(1);
+    let state = work::state(session, &context).await?;
+    let observed = work::refresh(&context, &work::wanted(session, &state, Purpose::Rollback), &state).await?;
+    let drift = planner::drift(&state, &observed);
+    if printer.json {
+        printer.out_json(&report::status::json(&state, &observed, &drift));
+    } else {
+        printer.out(&report::status::text(&state, &observed, &drift, printer.style()));
+    }
+    Ok(crate::exit::FINE)
+}

@@ -1,0 +1,121 @@
+//! Runs the binary in a folder of its own, with an environment of its own, and keeps what it said.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A folder in which the binary runs. Two sandboxes share nothing.
+pub(crate) struct Sandbox {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// What a run said.
+#[must_use = "look at the exit code"]
+pub(crate) struct Said {
+    command: String,
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Sandbox {
+    pub(crate) fn new() -> Self {
+        Self { folder: TempDir::new().expect("a temporary folder"), environment: Vec::new() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Adds a variable to the environment of every later run.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Copies an example spec in, changed by the function, under its own name.
+    pub(crate) fn spec_with(&self, name: &str, change: impl FnOnce(String) -> String) -> String {
+        let text = std::fs::read_to_string(specs().join(name)).expect(name);
+        std::fs::write(self.path().join(name), change(text)).expect("writable");
+        name.to_owned()
+    }
+
+    /// Copies an example spec in as it is.
+    pub(crate) fn spec(&self, name: &str) -> String {
+        self.spec_with(name, |text| text)
+    }
+
+    /// Runs the binary with the words of a line.
+    pub(crate) fn run(&self, line: &str) -> Said {
+        let output = self.command(line).output().expect("the binary runs");
+        Said::from(line, &output)
+    }
+
+    /// The command for a line, for whoever wants to keep the process.
+    pub(crate) fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seachange"));
+        command
+            .args(line.split_whitespace())
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("USER", "tester")
+            .env("HOSTNAME", "testhost")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+impl Said {
+    fn from(line: &str, output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        Self {
+            command: line.to_owned(),
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+
+    /// The run ended with this code.
+    #[track_caller]
+    pub(crate) fn code(self, expected: i32) -> Self {
+        assert_eq!(self.code, expected, "{self}");
+        self
+    }
+
+    /// Stdout has this text.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "stdout lacks {text:?}\n{self}");
+        self
+    }
+
+    /// Stdout has not this text.
+    #[track_caller]
+    pub(crate) fn says_not(self, text: &str) -> Self {
+        assert!(!self.stdout.contains(text), "stdout has {text:?}\n{self}");
+        self
+    }
+
+    /// Stderr has this text.
+    #[track_caller]
+    pub(crate) fn complains(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "stderr lacks {text:?}\n{self}");
+        self
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { command, code, stdout, stderr } = self;
+        write!(f, "$ seachange {command}\nexit code {code}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+    }
+}
+
+/// The folder of example specs.
+pub(crate) fn specs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../specs")
+}
