@@ -104,7 +104,7 @@ impl OciRegistry {
             }
             Challenge::Bearer { realm, service, scope } => (realm, service, scope),
         };
-        if asked.url.starts_with("https:") && !realm.starts_with("https:") {
+        if is_downgrade(&asked.url, &realm) {
             return Err(
                 asked.refused("it names a token service without TLS; nothing was sent there")
             );
@@ -213,6 +213,11 @@ fn base_of(registry: &str) -> String {
     }
 }
 
+/// A registry behind TLS that names a token service without: not even an anonymous request goes there.
+fn is_downgrade(registry: &str, realm: &str) -> bool {
+    registry.starts_with("https:") && !realm.starts_with("https:")
+}
+
 fn header_digest(headers: &HeaderMap) -> Option<Digest> {
     headers.get(DIGEST_HEADER)?.to_str().ok()?.parse().ok()
 }
@@ -263,6 +268,14 @@ mod tests {
         let registry =
             OciRegistry::new(RegistryConfig { mirror, ..RegistryConfig::default() }).unwrap();
         assert_eq!(registry.base(&"nginx".parse().unwrap()), "http://127.0.0.9:5000");
+    }
+
+    #[test]
+    fn a_login_does_not_leave_tls() {
+        assert!(is_downgrade("https://r.example/v2/", "http://r.example/token"));
+        assert!(is_downgrade("https://r.example/v2/", "/token"));
+        assert!(!is_downgrade("https://r.example/v2/", "https://auth.example/token"));
+        assert!(!is_downgrade("http://127.0.0.1:5000/v2/", "http://127.0.0.1:5000/token"));
     }
 
     #[test]

@@ -105,6 +105,9 @@ fn read(text: &str, origin: &str, passphrase: Option<&Secret>) -> Result<Private
         Ok(key) => Ok(key),
         Err(error) if is_encrypted(&text, &error) => match passphrase {
             None => Err(KeyError::PassphraseMissing { origin }),
+            Some(_) if is_old_encryption(&text) && !text.contains("BEGIN RSA") => {
+                Err(KeyError::Unreadable { origin, why: OLD_ENCRYPTION })
+            }
             // The decoder's own words tell nothing more than that the bytes came out wrong.
             Some(passphrase) => decode_secret_key(&text, Some(passphrase.expose()))
                 .map_err(|_| KeyError::WrongPassphrase { origin }),
@@ -127,11 +130,21 @@ fn is_encrypted(text: &str, error: &russh::keys::Error) -> bool {
         || (text.starts_with("PuTTY-User-Key-File-") && !text.contains("\nEncryption: none"))
 }
 
+/// Encryption by a header inside a PEM text: of its many forms the decoder knows AES-128 around an RSA key.
+fn is_old_encryption(text: &str) -> bool {
+    text.contains("\nProc-Type: 4,ENCRYPTED")
+}
+
+const OLD_ENCRYPTION: &str =
+    "it is encrypted in an outdated form; `ssh-keygen -p -f FILE` converts it";
+
 fn why_unreadable(text: &str) -> &'static str {
     if text.is_empty() {
         "it is empty"
     } else if text.starts_with("-----BEGIN") && text.lines().count() == 1 {
         "its line breaks are lost"
+    } else if is_old_encryption(text) {
+        OLD_ENCRYPTION
     } else if text.starts_with("-----BEGIN") && !text.contains("-----END") {
         "its end is missing"
     } else if text.starts_with("-----BEGIN") {
@@ -146,6 +159,7 @@ mod tests {
     use super::*;
     use russh::keys::key::safe_rng;
     use russh::keys::ssh_key::LineEnding;
+    use russh::keys::ssh_key::private::RsaKeypair;
     use russh::keys::{Algorithm, EcdsaCurve};
 
     fn generate(algorithm: Algorithm) -> PrivateKey {
@@ -170,12 +184,10 @@ mod tests {
     #[test]
     fn every_kind_of_key_is_read_and_is_the_same_key() {
         let p256 = Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 };
-        for algorithm in [Algorithm::Ed25519, p256, Algorithm::Rsa { hash: None }] {
-            let key = generate(algorithm);
-            assert_eq!(
-                public_half(load_text(&text_of(&key), None)),
-                key.public_key().to_openssh().unwrap()
-            );
+        let rsa = PrivateKey::from(RsaKeypair::random(&mut safe_rng(), 2048).unwrap());
+        for key in [generate(Algorithm::Ed25519), generate(p256), rsa] {
+            let public = key.public_key().to_openssh().unwrap();
+            assert_eq!(public_half(load_text(&text_of(&key), None)), public);
         }
     }
 
@@ -237,6 +249,21 @@ mod tests {
         assert!(said(&cut).contains("end is missing"));
         assert!(said("").contains("empty"));
         assert!(said("hello").contains("no `-----BEGIN"));
+    }
+
+    #[test]
+    fn outdated_encryption_is_named() {
+        for (kind, cipher) in
+            [("EC", "AES-128-CBC"), ("RSA", "AES-256-CBC"), ("RSA", "DES-EDE3-CBC")]
+        {
+            let text = format!(
+                "-----BEGIN {kind} PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: {cipher},{}\n\n{}\n-----END {kind} PRIVATE KEY-----\n",
+                "0".repeat(32),
+                "QUJD".repeat(8),
+            );
+            let error = load_text(&text, Some("right")).unwrap_err();
+            assert!(error.to_string().contains("outdated"), "{kind} {cipher}: {error}");
+        }
     }
 
     #[test]

@@ -266,7 +266,7 @@ async fn offer_agent_keys(
             }
             // The agent would not sign with this key (removed, not confirmed): the next one may do.
             Err(russh::AgentAuthError::Key(error)) => {
-                tracing::debug!(%error, "the agent did not sign")
+                tracing::debug!(%error, "the agent did not sign");
             }
             Err(russh::AgentAuthError::Send(error)) => return Err(unreachable(error.to_string())),
         }
@@ -349,6 +349,7 @@ pub(crate) fn io_words(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use russh::keys::ssh_key::private::RsaKeypair;
     use russh::keys::{EcdsaCurve, PrivateKey};
 
     /// A published key and the fingerprint OpenSSH prints for it (GitHub's host key).
@@ -366,10 +367,11 @@ mod tests {
     #[test]
     fn the_recorded_key_s_algorithm_is_asked_for_first() {
         let p256 = Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 };
+        let mut rng = russh::keys::key::safe_rng();
+        let rsa = PrivateKey::from(RsaKeypair::random(&mut rng, 2048).unwrap());
         assert_eq!(prefer(None).key.first(), Some(&Algorithm::Ed25519));
-        for algorithm in [Algorithm::Ed25519, p256, Algorithm::Rsa { hash: None }] {
-            let key =
-                PrivateKey::random(&mut russh::keys::key::safe_rng(), algorithm.clone()).unwrap();
+        for key in [PrivateKey::random(&mut rng, p256).unwrap(), rsa] {
+            let algorithm = key.algorithm();
             let preferred = prefer(Some(key.public_key()));
             assert!(same_kind(preferred.key.first().unwrap(), &algorithm), "{:?}", preferred.key);
             assert!(
