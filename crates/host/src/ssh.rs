@@ -114,7 +114,7 @@ pub(crate) fn refusal(reason: &ChannelOpenFailure) -> &'static str {
         ChannelOpenFailure::AdministrativelyProhibited => {
             "the SSH server forbids this kind of forwarding"
         }
-        ChannelOpenFailure::ResourceShortage => "the SSH server has no channel left",
+        ChannelOpenFailure::ResourceShortage => "the SSH server allows no more sessions",
         _ => "the SSH server does not know this kind of channel",
     }
 }
@@ -171,6 +171,10 @@ impl Ssh {
             let detail = match tokio::time::timeout(limit, connection.open(door)).await {
                 Ok(Ok(channel)) => return Ok(channel),
                 Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
+                    // OpenSSH says "connect failed" for one session too many (`MaxSessions`, ten by default).
+                    let is_session = matches!(door, Door::Session);
+                    let reason =
+                        if is_session { ChannelOpenFailure::ResourceShortage } else { reason };
                     return Err(OpenError::Refused(reason));
                 }
                 Ok(Err(error)) => session::words(&error),
