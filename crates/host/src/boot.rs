@@ -1,6 +1,5 @@
 //! How far a droplet's first boot is: cloud-init first, then the service the droplet is for.
 
-use http::StatusCode;
 use seachange_core::host::{Boot, Contact, HostError, Service, Target};
 
 use crate::engine::{Engine, EngineError};
@@ -71,10 +70,8 @@ async fn unready(
         Service::Docker => match (Engine { ssh, target }).ping().await {
             Ok(()) => Ok(None),
             Err(EngineError::Host(error)) => Err(error),
-            Err(EngineError::Silent(detail)) => Ok(Some(format!("Docker Engine: {detail}"))),
-            Err(EngineError::Answered { status, message }) => {
-                debug_assert_ne!(status, StatusCode::OK);
-                Ok(Some(format!("Docker Engine: {message}")))
+            Err(EngineError::Silent(detail) | EngineError::Answered { message: detail, .. }) => {
+                Ok(Some(format!("Docker Engine: {detail}")))
             }
         },
         Service::Haproxy => {
