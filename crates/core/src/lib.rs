@@ -19,5 +19,6 @@ pub mod release;
 pub mod run;
 pub mod secret;
 pub mod settings;
+pub mod spec;
 pub mod state;
 pub mod store;
