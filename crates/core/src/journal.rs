@@ -36,8 +36,13 @@ pub struct Operation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum OperationKind {
-    /// Droplets, found by the attempt's one-time tag.
-    CreateDroplets,
+    /// Droplets, found by the attempt's one-time tag. What the cloud never gives back is kept here.
+    CreateDroplets {
+        /// Fingerprints of the account keys put in, sorted.
+        ssh_keys: Vec<String>,
+        /// SHA-256 of the cloud-init text, if there is one.
+        user_data: Option<String>,
+    },
     /// A reserved IP, found by the droplet it points to.
     ReserveIp {
         /// That droplet.
@@ -45,10 +50,20 @@ pub enum OperationKind {
     },
     /// A zone, found by its name.
     CreateZone,
-    /// A record, found by name, type and data.
-    CreateRecord,
+    /// An address record, found by name, type and data.
+    CreateRecord {
+        /// Its zone.
+        zone: String,
+        /// Its data.
+        data: String,
+        /// Seconds.
+        ttl: u32,
+    },
     /// An SSH key, found by its fingerprint.
-    CreateSshKey,
+    CreateSshKey {
+        /// MD5 fingerprint.
+        fingerprint: String,
+    },
     /// Anything that may simply be done again.
     Repeatable,
 }

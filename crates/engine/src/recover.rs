@@ -1,0 +1,205 @@
+//! What a run does first: it settles what an earlier one left open, by looking, before anybody plans.
+//!
+//! An operation without an end was done, or not, or is still being done. Each kind is looked for by the one mark that
+//! tells (an attempt's tag, a droplet an address points to, a fingerprint, a name), for as long as the account's lists
+//! may lag, and then gets the end that a live run would have written. Nothing is created or deleted here. A release
+//! under way is not touched: the planner takes it over, and the release step resumes it.
+
+use std::collections::BTreeMap;
+
+use seachange_core::address::Address;
+use seachange_core::cloud::{CloudError, DnsRecordWrite};
+use seachange_core::journal::{Change, Entry, Operation, OperationKind};
+use seachange_core::state::Resource;
+
+use crate::context::Context;
+use crate::journal::{Journal, JournalError};
+use crate::observe::{self, ObserveError};
+use crate::pace::{Cut, Pace};
+use crate::steps::{self, floating_ip};
+
+/// Why what was left open is still open.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RecoverError {
+    /// It cannot be looked at.
+    #[error("cannot find out what became of {what}, which an earlier run began")]
+    Look {
+        /// Of what.
+        what: String,
+        /// Why not.
+        #[source]
+        source: CloudError,
+    },
+    /// The droplets cannot be looked at.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// What was found cannot be written down.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The run was stopped meanwhile.
+    #[error("stopped while looking for what an earlier run began")]
+    Stopped,
+}
+
+/// What became of an operation that had no end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// The operation.
+    pub operation: Operation,
+    /// Which of its addresses were found to be there.
+    pub found: Vec<Address>,
+}
+
+/// Settles every operation that has no end, and learns the addresses of droplets that got theirs after a run ended.
+/// Answers the entries it wrote, as what became of each operation. Costs nothing if nothing is open.
+pub async fn recover(
+    context: &Context<'_>,
+    journal: &Journal,
+) -> Result<Vec<Settled>, RecoverError> {
+    let pending: Vec<Operation> = journal.with(|state| state.pending.values().cloned().collect());
+    let mut settled = Vec::new();
+    let settle = Pace::until(&context.patience, context.patience.settle, &context.stop);
+    for operation in pending {
+        let changes = look_until_settled(context, journal, &settle, &operation).await?;
+        let found = changes.iter().filter_map(put_address).collect();
+        journal.record(Entry::End { operation: operation.id.clone(), changes }).await?;
+        let one = Settled { operation, found };
+        context.note(in_words(&one));
+        settled.push(one);
+    }
+    learn_addresses(context, journal).await?;
+    Ok(settled)
+}
+
+/// Looks until everything is found or the lists can lag no longer. All operations share one such window.
+async fn look_until_settled(
+    context: &Context<'_>,
+    journal: &Journal,
+    settle: &Pace<'_>,
+    operation: &Operation,
+) -> Result<Vec<Change>, RecoverError> {
+    if operation.kind == OperationKind::Repeatable {
+        return Ok(Vec::new());
+    }
+    loop {
+        let changes = look(context, journal, operation).await?;
+        let found = changes.iter().filter_map(put_address).count();
+        if found >= operation.addresses.len() {
+            return Ok(changes);
+        }
+        match settle.pause().await {
+            Ok(()) => {}
+            Err(Cut::Elapsed(_)) => return Ok(changes),
+            Err(Cut::Stopped) => return Err(RecoverError::Stopped),
+        }
+    }
+}
+
+/// Looks once.
+async fn look(
+    context: &Context<'_>,
+    journal: &Journal,
+    operation: &Operation,
+) -> Result<Vec<Change>, RecoverError> {
+    let addresses = &operation.addresses;
+    let (Some(address), cloud) = (addresses.first(), context.cloud) else {
+        return Ok(Vec::new());
+    };
+    let failed = |source| RecoverError::Look { what: address.to_string(), source };
+    let change = match &operation.kind {
+        OperationKind::CreateDroplets { .. } => {
+            let tag = seachange_core::names::owner_tag(context.stack);
+            let listed = cloud.droplets_by_tag(&tag).await.map_err(failed)?;
+            let listed: BTreeMap<_, _> =
+                listed.into_iter().map(|droplet| (droplet.id, droplet)).collect();
+            let ours = steps::droplets::of_attempt(context.stack, &operation.id, &listed);
+            return Ok(journal.with(|state| {
+                let depose = |address: &Address| state.droplet(address).is_some();
+                steps::droplets::changes(context.stack, addresses, &operation.kind, &ours, depose)
+            }));
+        }
+        OperationKind::ReserveIp { droplet } => {
+            let listed = cloud.reserved_ips().await.map_err(failed)?;
+            floating_ip::pointing_to(listed, *droplet).map(floating_ip::put)
+        }
+        OperationKind::CreateZone => {
+            let Address::Domain(zone) = address else { return Ok(Vec::new()) };
+            let found = found(cloud.dns_records(zone).await).map_err(failed)?;
+            // The run that began it had looked: the zone was not there before.
+            let resource = Resource::Domain { ours: true };
+            found.map(|_| Change::Put { address: address.clone(), resource })
+        }
+        OperationKind::CreateRecord { zone, data, ttl } => {
+            let Address::Record(name) = address else { return Ok(Vec::new()) };
+            let write = DnsRecordWrite {
+                kind: steps::dns::KIND.to_owned(),
+                name: name.clone(),
+                data: data.clone(),
+                ttl: *ttl,
+            };
+            let listed = found(cloud.dns_records(zone).await).map_err(failed)?.unwrap_or_default();
+            steps::dns::equal(&listed, &write).map(|found| steps::dns::put(zone, found.id, &write))
+        }
+        OperationKind::CreateSshKey { fingerprint } => {
+            let key = found(cloud.ssh_key(fingerprint).await).map_err(failed)?;
+            key.map(|key| steps::keys::put(address, key.id, fingerprint, true))
+        }
+        OperationKind::Repeatable => None,
+    };
+    Ok(change.into_iter().collect())
+}
+
+/// A run that ended between a droplet's create and its boot knows its id, but not its address.
+async fn learn_addresses(context: &Context<'_>, journal: &Journal) -> Result<(), RecoverError> {
+    let state = journal.state();
+    let lacking =
+        |resource: &Resource| matches!(resource, Resource::Droplet(known) if known.ipv4.is_none());
+    if !state.resources.values().any(lacking) {
+        return Ok(());
+    }
+    let seen = observe::droplets(context, &state).await?;
+    let mut changes = Vec::new();
+    for (address, resource) in &state.resources {
+        let Resource::Droplet(known) = resource else { continue };
+        let ipv4 = seen.get(&known.id).and_then(|droplet| droplet.public_ipv4);
+        if known.ipv4.is_none() && ipv4.is_some() {
+            let mut known = known.clone();
+            known.ipv4 = ipv4;
+            let resource = Resource::Droplet(known);
+            changes.push(Change::Put { address: address.clone(), resource });
+        }
+    }
+    if !changes.is_empty() {
+        journal.record(Entry::Note { changes }).await?;
+    }
+    Ok(())
+}
+
+fn put_address(change: &Change) -> Option<Address> {
+    match change {
+        Change::Put { address, .. } => Some(address.clone()),
+        _ => None,
+    }
+}
+
+fn found<T>(result: Result<T, CloudError>) -> Result<Option<T>, CloudError> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(CloudError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn in_words(settled: &Settled) -> String {
+    let Settled { operation, found } = settled;
+    let list = |addresses: &[Address]| {
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let what = list(&operation.addresses);
+    let by = format!("{} at {:.0}", operation.by, operation.began_at);
+    match (&operation.kind, found.as_slice()) {
+        (OperationKind::Repeatable, _) => format!("{what}: begun by {by}, to be looked at again"),
+        (_, []) => format!("{what}: begun by {by}, came to nothing"),
+        (_, found) => format!("{}: created by {by}, taken into the state", list(found)),
+    }
+}

@@ -1,0 +1,64 @@
+//! The switch and the switch back: one assign of the floating IP, never an unassign, and its outcome read back.
+//!
+//! From here on no stop is heeded. What cannot be told is not guessed: the phase stays, and the next run reads where the
+//! address points.
+
+use seachange_core::address::Address;
+use seachange_core::event::Event;
+use seachange_core::release::{Target, Transition};
+use tokio::time::Instant;
+
+use super::Halt;
+use crate::pace::Pace;
+use crate::step::{Step, Trouble, failure};
+use crate::steps::floating_ip::{self, NotMoved};
+
+/// Moves users to the new worker.
+pub(super) async fn forward(step: &mut Step<'_>, transition: &Transition) -> Result<(), Halt> {
+    let run = step.run;
+    let began = Instant::now();
+    let ip = floating_ip::ours(step).map_err(|trouble| Halt::of(step, trouble))?;
+    let now = match run.context.cloud.reserved_ip(ip).await {
+        Ok(now) => now,
+        // Nothing was sent yet.
+        Err(error) => return Err(Halt::of(step, error.into())),
+    };
+    match transition.target(step.worker_of(now.droplet)) {
+        Target::New if !now.locked => return Ok(()),
+        Target::New | Target::Old => {}
+        Target::Other => {
+            let droplet = now.droplet.map_or("nothing".to_owned(), |id| format!("droplet {id}"));
+            return Err(Halt::Failed(Box::new(failure(
+                Address::FloatingIp,
+                "switching",
+                &Trouble::Missing(format!("{ip} points to {droplet}: somebody moved it")),
+                "see where users are, then plan again: seachange status",
+            ))));
+        }
+    }
+    move_to(step, transition.to, began).await
+}
+
+/// Moves users back to the worker they were on. In a first release there is none.
+pub(super) async fn back(step: &mut Step<'_>, transition: &Transition) -> Result<(), Halt> {
+    match transition.from {
+        Some(from) => move_to(step, from, Instant::now()).await,
+        None => Ok(()),
+    }
+}
+
+async fn move_to(step: &mut Step<'_>, worker: u32, began: Instant) -> Result<(), Halt> {
+    let run = step.run;
+    let droplet = step.droplet(&Address::Worker(worker)).map(|droplet| droplet.id);
+    let droplet = droplet.map_err(|trouble| Halt::of(step, trouble))?;
+    let ip = floating_ip::ours(step).map_err(|trouble| Halt::of(step, trouble))?;
+    let pace = Pace::steadfast(&run.context.patience, run.context.patience.action);
+    match floating_ip::move_to(step, &pace, ip, droplet).await {
+        Ok(()) => {
+            run.context.tell(&Event::Switched { ip, worker, took: began.elapsed() });
+            Ok(())
+        }
+        Err(NotMoved::Certainly(trouble)) => Err(Halt::of(step, trouble)),
+        Err(NotMoved::Perhaps(trouble)) => Err(Halt::Unsettled(trouble)),
+    }
+}
