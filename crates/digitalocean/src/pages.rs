@@ -22,86 +22,92 @@ pub(crate) async fn all<T: Item + DeserializeOwned + Send>(
     transport: &Transport,
     page: impl Fn(u64) -> Request<Envelope<T>> + Sync,
 ) -> Result<Vec<T>, CloudError> {
-    let (items, promised) = once(transport, &page).await?;
-    if items.len() as u64 >= promised {
-        return Ok(items);
+    let first = reading(transport, &page).await?;
+    if first.is_settled() {
+        return Ok(first.items);
     }
-    // Something moved while we read. One more look is enough: what is still missing then is being deleted.
-    let (again, _) = once(transport, &page).await?;
-    Ok(again)
+    // Something moved while we read. One more look is enough: what is still moving then is news.
+    Ok(reading(transport, &page).await?.items)
 }
 
-/// One reading, and how many items it should have.
-async fn once<T: Item + DeserializeOwned + Send>(
+/// Every page once.
+async fn reading<T: Item + DeserializeOwned + Send>(
     transport: &Transport,
     page: &(impl Fn(u64) -> Request<Envelope<T>> + Sync),
-) -> Result<(Vec<T>, u64), CloudError> {
-    let mut gathered = Gathered { items: Vec::new(), ids: BTreeSet::new() };
-    let request = page(1);
-    let first = transport.send(&request).await?;
-    let mut promised = first.total.unwrap_or(0);
-    let mut next = first.next;
-    let linked = first.last;
-    let items = first.into_many(&request)?;
-    // The service may cap `per_page`: what the first page holds is what a page holds.
-    let pages = match (linked, items.len() as u64) {
-        (Some(last), _) => last,
-        (None, 0) => 1,
-        (None, held) if next.is_some() => promised.div_ceil(held),
-        (None, _) => 1,
-    };
-    gathered.add(items);
-    if pages > MOST_PAGES {
-        return Err(CloudError::Malformed {
-            request: request.to_string(),
-            detail: format!("it speaks of {pages} pages"),
-        });
-    }
-    let others = (2..=pages).map(|number| {
+) -> Result<Reading<T>, CloudError> {
+    let read = |number| {
         let request = page(number);
         async move {
             let answer = transport.send(&request).await?;
-            let (total, next) = (answer.total, answer.next);
-            Ok::<_, CloudError>((answer.into_many(&request)?, total, next))
+            let (total, next, last) = (answer.total, answer.next, answer.last);
+            Ok::<_, CloudError>(Page { items: answer.into_many(&request)?, total, next, last })
         }
-    });
-    for (items, total, after) in try_join_all(others).await? {
-        gathered.add(items);
-        promised = total.unwrap_or(promised);
-        next = after;
+    };
+    let first = read(1).await?;
+    // The service may cap `per_page`: what the first page holds is what a page holds.
+    let pages = match (first.last, first.items.len() as u64, first.total) {
+        (Some(last), _, _) => last,
+        (None, 1.., Some(total)) => total.div_ceil(first.items.len() as u64).max(1),
+        (None, _, _) => 1,
+    };
+    if pages > MOST_PAGES {
+        return Err(CloudError::Malformed {
+            request: page(1).to_string(),
+            detail: format!("it speaks of {pages} pages"),
+        });
+    }
+    let mut reading =
+        Reading { items: Vec::new(), ids: BTreeSet::new(), pages: 0, totals: BTreeSet::new() };
+    let mut next = first.next;
+    reading.add(first);
+    for other in try_join_all((2..=pages).map(read)).await? {
+        next = other.next;
+        reading.add(other);
     }
     // The list grew, or its end was not told: go on page by page until there is no more or nothing new.
     let mut number = pages;
-    while let Some(following) = next {
-        if following <= number || following > MOST_PAGES {
-            break;
-        }
+    while let Some(following) = next.filter(|next| (number + 1..=MOST_PAGES).contains(next)) {
         number = following;
-        let request = page(number);
-        let answer = transport.send(&request).await?;
-        promised = answer.total.unwrap_or(promised);
-        next = answer.next;
-        if !gathered.add(answer.into_many(&request)?) {
+        let other = read(number).await?;
+        next = other.next;
+        if !reading.add(other) {
             break;
         }
     }
-    Ok((gathered.items, if number > 1 { promised } else { 0 }))
+    Ok(reading)
 }
 
-struct Gathered<T: Item> {
+struct Page<T> {
+    items: Vec<T>,
+    total: Option<u64>,
+    next: Option<u64>,
+    last: Option<u64>,
+}
+
+struct Reading<T: Item> {
     items: Vec<T>,
     ids: BTreeSet<T::Id>,
+    pages: u64,
+    totals: BTreeSet<u64>,
 }
 
-impl<T: Item> Gathered<T> {
+impl<T: Item> Reading<T> {
     /// Keeps what is new; says whether anything was.
-    fn add(&mut self, items: Vec<T>) -> bool {
+    fn add(&mut self, page: Page<T>) -> bool {
         let before = self.items.len();
-        for item in items {
+        self.pages += 1;
+        self.totals.extend(page.total);
+        for item in page.items {
             if self.ids.insert(item.id()) {
                 self.items.push(item);
             }
         }
         self.items.len() > before
+    }
+
+    /// One page is one instant. Of several, all must tell one total, and that many items must have come.
+    fn is_settled(&self) -> bool {
+        let promised = self.totals.last().copied().unwrap_or(0);
+        self.pages == 1 || (self.totals.len() <= 1 && self.items.len() as u64 >= promised)
     }
 }

@@ -45,9 +45,22 @@ impl Refusal {
         Self { status, detail, words: words.to_lowercase(), request_id }
     }
 
-    /// A refused create that the service itself advises to send again.
+    /// The service itself advises to send it again, and not for a reason that the caller has to know of.
     pub(crate) fn advises_retry(&self) -> bool {
-        self.words.contains("try again") || self.words.contains("please retry")
+        self.words.contains("try again") && !self.is_pending() && !self.is_limit()
+    }
+
+    /// The service has decided, as far as words go: not a failure of its own.
+    pub(crate) fn stands(&self) -> bool {
+        self.status < 500 && self.status != 408
+    }
+
+    fn is_pending(&self) -> bool {
+        self.words.contains("pending event")
+    }
+
+    fn is_limit(&self) -> bool {
+        LIMIT_WORDS.iter().any(|words| self.words.contains(words))
     }
 
     /// Status and words, for an error about an answer that does not settle the matter.
@@ -57,6 +70,7 @@ impl Refusal {
 
     /// The error for an answer that stands. `request` is method and path, `object` what was asked for.
     pub(crate) fn into_error(self, request: String, object: &str) -> CloudError {
+        let (is_pending, is_limit) = (self.is_pending(), self.is_limit());
         let detail = self.detail;
         match self.status {
             401 => CloudError::Unauthorized { detail },
@@ -65,10 +79,8 @@ impl Refusal {
                 object: with_request_id(object.to_owned(), self.request_id.as_deref()),
             },
             409 | 412 => CloudError::Conflict { request, detail },
-            422 if self.words.contains("pending event") => CloudError::Pending { request, detail },
-            422 if LIMIT_WORDS.iter().any(|words| self.words.contains(words)) => {
-                CloudError::LimitReached { request, detail }
-            }
+            422 if is_pending => CloudError::Pending { request, detail },
+            422 if is_limit => CloudError::LimitReached { request, detail },
             400 | 422 => CloudError::Invalid { request, detail },
             429 => CloudError::RateLimited { detail },
             status => CloudError::Malformed {
@@ -155,6 +167,16 @@ mod tests {
         assert_eq!(kind("You specified an invalid image for Droplet creation."), "invalid");
         assert_eq!(kind("SSH Key is already in use on your account"), "invalid");
         assert_eq!(kind("User data exceeds its size"), "invalid");
+    }
+
+    #[test]
+    fn advice_to_try_again_is_for_the_transport_unless_the_caller_must_wait() {
+        let advises =
+            |text: &str| Refusal::read(422, None, message(text).as_bytes()).advises_retry();
+        assert!(advises("Something went wrong, please Try Again"));
+        assert!(!advises("Droplet has a pending event, try again later"));
+        assert!(!advises("This would exceed your droplet limit; delete one and try again"));
+        assert!(!advises("invalid size"));
     }
 
     #[test]

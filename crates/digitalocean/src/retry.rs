@@ -55,14 +55,17 @@ pub enum Verdict {
 /// The table.
 pub fn judge(class: Class, outcome: Outcome) -> Verdict {
     match (outcome, class) {
+        (outcome, Class::Once) if may_be_done(outcome) => Verdict::Unknown,
+        (outcome, Class::Read | Class::Repeatable) if may_be_done(outcome) => Verdict::Again,
         (Outcome::NotSent | Outcome::Answered { status: 429, .. }, _) => Verdict::Again,
         (Outcome::Answered { status: 422, advises_retry: true }, Class::Once) => Verdict::Again,
-        (Outcome::Lost | Outcome::Answered { status: 408 | 500..=599, .. }, class) => match class {
-            Class::Read | Class::Repeatable => Verdict::Again,
-            Class::Once => Verdict::Unknown,
-        },
-        (Outcome::Answered { .. }, _) => Verdict::Final,
+        (Outcome::Lost | Outcome::Answered { .. }, _) => Verdict::Final,
     }
+}
+
+/// Whether the service may have processed a request that ended so.
+pub fn may_be_done(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Lost | Outcome::Answered { status: 408 | 500..=599, .. })
 }
 
 /// The pause before try number `attempt + 1`. What the service says (`retry-after`) is obeyed first; otherwise pauses

@@ -83,24 +83,41 @@ impl Transport {
         };
         let deadline = Instant::now() + self.retries.patience;
         let mut attempt = 0;
+        // Whether an earlier try may have been processed: then "nothing was done" can no longer be said.
+        let mut doubt = false;
         loop {
+            let ended = match self.try_once(request, body.clone(), deadline).await {
+                Ok(ended) => ended,
+                Err(error) if doubt => return Err(unknown(request, error.to_string())),
+                Err(error) => return Err(error),
+            };
             attempt += 1;
-            let ended = self.try_once(request, body.clone(), deadline).await?;
-            let (verdict, retry_after, refusal) = consider(request.class, &ended);
-            match verdict {
+            let (outcome, refusal) = outcome(&ended);
+            match retry::judge(request.class, outcome) {
                 Verdict::Final => return conclude(request, ended, refusal),
-                Verdict::Unknown => return Err(unknown(request, &ended, refusal)),
+                Verdict::Unknown => return Err(unknown(request, seen(&ended, refusal))),
                 Verdict::Again => {}
             }
+            doubt |= request.class != Class::Read && retry::may_be_done(outcome);
+            let retry_after = match &ended {
+                Ended::Answered(answer) => answer.retry_after,
+                Ended::NotSent { .. } | Ended::Lost { .. } => None,
+            };
             let pause = retry::pause(&self.retries, attempt, retry_after, rand::rng().random());
             let until = Instant::now() + pause;
-            if matches!(&ended, Ended::Answered(answer) if answer.status == 429) {
+            if matches!(outcome, Outcome::Answered { status: 429, .. }) {
                 self.budget().close(until);
             }
             if attempt >= self.retries.attempts || until > deadline {
-                return Err(self.give_up(request, &ended, refusal, attempt));
+                return Err(match refusal {
+                    _ if doubt => unknown(request, seen(&ended, refusal)),
+                    Some(refusal) if refusal.stands() => {
+                        refusal.into_error(request.to_string(), &request.object)
+                    }
+                    refusal => self.unavailable(request, attempt, &seen(&ended, refusal)),
+                });
             }
-            tracing::debug!(request = %request, attempt, ?pause, "will be sent again");
+            tracing::debug!(%request, attempt, ?pause, "will be sent again");
             tokio::time::sleep_until(until).await;
         }
     }
@@ -186,28 +203,11 @@ impl Transport {
         }
     }
 
-    fn give_up<A>(
-        &self,
-        request: &Request<A>,
-        ended: &Ended,
-        refusal: Option<Refusal>,
-        attempts: u32,
-    ) -> CloudError {
+    fn unavailable<A>(&self, request: &Request<A>, attempts: u32, seen: &str) -> CloudError {
         let tries = if attempts == 1 { "once".to_owned() } else { format!("{attempts} times") };
-        match (ended, refusal) {
-            (Ended::Answered(_), Some(refusal))
-                if refusal.status < 500 && refusal.status != 408 =>
-            {
-                refusal.into_error(request.to_string(), &request.object)
-            }
-            // A repeatable change may have been done by a try whose answer was lost.
-            (Ended::Lost { .. } | Ended::Answered(_), refusal) if request.class != Class::Read => {
-                unknown(request, ended, refusal)
-            }
-            (ended, refusal) => CloudError::Unavailable {
-                endpoint: self.base.as_str().trim_end_matches('/').to_owned(),
-                detail: format!("{request} was tried {tries}, at last: {}", seen(ended, refusal)),
-            },
+        CloudError::Unavailable {
+            endpoint: self.base.as_str().trim_end_matches('/').to_owned(),
+            detail: format!("{request} was tried {tries}, at last: {seen}"),
         }
     }
 
@@ -224,19 +224,17 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// The verdict on a try, what the service asks for, and its words if it refused.
-fn consider(class: Class, ended: &Ended) -> (Verdict, Option<Duration>, Option<Refusal>) {
-    match ended {
-        Ended::NotSent { .. } => (retry::judge(class, Outcome::NotSent), None, None),
-        Ended::Lost { .. } => (retry::judge(class, Outcome::Lost), None, None),
-        Ended::Answered(answer) => {
-            let refusal = (!(200..300).contains(&answer.status))
-                .then(|| Refusal::read(answer.status, answer.request_id.as_deref(), &answer.bytes));
-            let advises_retry = refusal.as_ref().is_some_and(Refusal::advises_retry);
-            let outcome = Outcome::Answered { status: answer.status, advises_retry };
-            (retry::judge(class, outcome), answer.retry_after, refusal)
-        }
-    }
+/// What the table needs to know of a try, and the service's words if it refused.
+fn outcome(ended: &Ended) -> (Outcome, Option<Refusal>) {
+    let answer = match ended {
+        Ended::NotSent { .. } => return (Outcome::NotSent, None),
+        Ended::Lost { .. } => return (Outcome::Lost, None),
+        Ended::Answered(answer) => answer,
+    };
+    let refusal = (!(200..300).contains(&answer.status))
+        .then(|| Refusal::read(answer.status, answer.request_id.as_deref(), &answer.bytes));
+    let advises_retry = refusal.as_ref().is_some_and(Refusal::advises_retry);
+    (Outcome::Answered { status: answer.status, advises_retry }, refusal)
 }
 
 /// The result of an answer that stands.
@@ -248,23 +246,24 @@ fn conclude<A: DeserializeOwned>(
     if let Some(refusal) = refusal {
         return Err(refusal.into_error(request.to_string(), &request.object));
     }
-    let Ended::Answered(answer) = ended else { return Err(unknown(request, &ended, None)) };
+    let Ended::Answered(answer) = ended else {
+        return Err(unknown(request, seen(&ended, None)));
+    };
     let bytes = if answer.bytes.is_empty() { b"null" } else { answer.bytes.as_ref() };
     serde_json::from_slice(bytes).map_err(|error| {
         let why = format!("the answer {} is not as promised: {error}", answer.status);
-        let (request_text, detail) =
-            (request.to_string(), with_request_id(why, answer.request_id.as_deref()));
+        let detail = with_request_id(why, answer.request_id.as_deref());
         // It was done, but what was made cannot be told: look.
         if request.class == Class::Once {
-            CloudError::Unknown { request: request_text, detail }
+            unknown(request, detail)
         } else {
-            CloudError::Malformed { request: request_text, detail }
+            CloudError::Malformed { request: request.to_string(), detail }
         }
     })
 }
 
-fn unknown<A>(request: &Request<A>, ended: &Ended, refusal: Option<Refusal>) -> CloudError {
-    CloudError::Unknown { request: request.to_string(), detail: seen(ended, refusal) }
+fn unknown<A>(request: &Request<A>, detail: String) -> CloudError {
+    CloudError::Unknown { request: request.to_string(), detail }
 }
 
 /// What was seen, in words.

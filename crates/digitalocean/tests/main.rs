@@ -1,3 +1,13 @@
 //! The one test binary of this crate.
 
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod listing;
 mod openapi;
+#[cfg(test)]
+mod retrying;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod verbs;

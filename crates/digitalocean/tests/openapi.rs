@@ -108,6 +108,11 @@ impl Contract {
         self.validator(subject, body, Direction::Response)
     }
 
+    /// The path of the file that a real path belongs to.
+    pub(crate) fn template(&self, method: &str, path: &str) -> &str {
+        self.operation(method, path).0
+    }
+
     /// The names that an operation takes in its query.
     pub(crate) fn query_parameters(&self, method: &str, path: &str) -> Vec<String> {
         let (_, operation) = self.operation(method, path);
@@ -355,6 +360,7 @@ mod tests {
     #[test]
     fn a_query_is_judged_by_its_names() {
         let Some(contract) = load() else { return };
+        assert_eq!(contract.template("GET", "/v2/droplets/7?a=b"), "/v2/droplets/{droplet_id}");
         let names = contract.query_parameters("GET", "/v2/droplets");
         assert!(names.contains(&"tag_name".to_owned()), "{names:?}");
         assert!(names.contains(&"per_page".to_owned()), "{names:?}");

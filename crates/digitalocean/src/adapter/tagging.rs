@@ -70,15 +70,8 @@ pub(super) async fn untag(
         Err(CloudError::NotFound { .. }) => {}
         other => return other.map(drop),
     }
+    // Another spelling, or a droplet that is gone and has taken its tags along: the others must still lose theirs.
     match look_up(transport, spellings, tag).await? {
-        // The tag is there as it was asked for: it is a droplet that is gone, and it has taken its tags along. The
-        // others must still lose theirs, one by one.
-        Some(name) if name == first && ids.len() > 1 => each(transport, &name, ids).await,
-        Some(name) if name == first => Ok(()),
-        Some(name) if ids.len() > 1 => match transport.send(&tags::untag(&name, ids)).await {
-            Err(CloudError::NotFound { .. }) => each(transport, &name, ids).await,
-            other => other.map(drop),
-        },
         Some(name) => each(transport, &name, ids).await,
         None => Ok(()),
     }

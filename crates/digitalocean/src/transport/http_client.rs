@@ -34,7 +34,7 @@ pub(super) fn base(text: &str) -> Result<Url, ConfigError> {
 
 /// One pooled client. It follows no redirect (the token would go along) and repeats nothing by itself.
 pub(super) fn new(base: &Url, timeout: Duration) -> Result<reqwest::Client, ConfigError> {
-    reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls(base)?)
         .user_agent(concat!("seachange/", env!("CARGO_PKG_VERSION")))
         .timeout(timeout)
@@ -42,9 +42,10 @@ pub(super) fn new(base: &Url, timeout: Duration) -> Result<reqwest::Client, Conf
         .pool_idle_timeout(IDLE)
         .tcp_nodelay(true)
         .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .build()
-        .map_err(|error| ConfigError::Setup(error.into()))
+        .retry(reqwest::retry::never());
+    // The usual proxy variables are honoured on the way out, but nothing on this machine is behind a proxy.
+    let builder = if base.scheme() == "http" { builder.no_proxy() } else { builder };
+    builder.build().map_err(|error| ConfigError::Setup(error.into()))
 }
 
 /// TLS by ring. Trusted are the system's roots (a company's own proxy may be among them) *and* Mozilla's, compiled in:
