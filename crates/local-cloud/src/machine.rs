@@ -1,0 +1,245 @@
+//! A simulated droplet from the inside: first boot, files, Docker Engine, HAProxy, shell.
+//!
+//! Pure: a machine knows neither sockets nor the cloud that made it, and every question comes with the time, from which
+//! stages and container lives follow. [`crate::doors`] lets real protocols in, [`crate::in_process_host`] the core trait.
+//! [`Machine::revision`] grows with every change, so that whoever keeps a machine can tell a look from a change.
+
+pub mod containers;
+pub mod files;
+pub mod haproxy;
+pub mod shell;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use seachange_core::cloud::DropletId;
+use seachange_core::host::HostKey;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use containers::Engine;
+use files::Files;
+
+/// Where HAProxy's configuration lies.
+pub const HAPROXY_CONFIG: &str = "/etc/haproxy/haproxy.cfg";
+/// The engine's socket.
+pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+
+/// How long the stages of a first boot take, counted from the moment the droplet is active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootTimings {
+    /// Until SSH answers.
+    pub ssh: Duration,
+    /// Until cloud-init has ended.
+    pub cloud_init: Duration,
+}
+
+/// A machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    id: DropletId,
+    seed: u64,
+    ssh_at: Timestamp,
+    set_up_at: Timestamp,
+    packages: Packages,
+    unpacked: bool,
+    files: Files,
+    engine: Engine,
+    /// What the running HAProxy has read last.
+    active_config: String,
+    reloads: u64,
+    revision: u64,
+}
+
+/// What cloud-init is asked to install.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Packages {
+    docker: bool,
+    haproxy: bool,
+    /// A name that no repository has.
+    unknown: Option<String>,
+}
+
+/// How far cloud-init is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setup {
+    /// At work.
+    Running,
+    /// Ended well.
+    Done,
+    /// Ended in an error.
+    Failed {
+        /// Its words.
+        detail: String,
+    },
+}
+
+impl Machine {
+    /// Begins the first boot of a droplet that became active at this time. The seed makes its host key.
+    pub fn boot(
+        id: DropletId,
+        user_data: Option<&str>,
+        at: Timestamp,
+        timings: &BootTimings,
+        seed: u64,
+    ) -> Self {
+        Self {
+            id,
+            seed,
+            ssh_at: at + timings.ssh,
+            set_up_at: at + timings.cloud_init,
+            packages: user_data.map(Packages::asked_for).unwrap_or_default(),
+            unpacked: false,
+            files: Files::default(),
+            engine: Engine::default(),
+            active_config: String::new(),
+            reloads: 0,
+            revision: 0,
+        }
+    }
+
+    /// Carries out what is due by now. Called before anything that reads or changes files.
+    pub fn settle(&mut self, now: Timestamp) {
+        if self.unpacked || !self.has_haproxy(now) {
+            return;
+        }
+        self.unpacked = true;
+        self.files.make_folder("/etc/haproxy");
+        // The folder is there, so this cannot fail; were it missing, the first reload would say so.
+        if self.files.write(HAPROXY_CONFIG, haproxy::PACKAGED.into()).is_ok() {
+            haproxy::PACKAGED.clone_into(&mut self.active_config);
+        }
+        self.touch();
+    }
+
+    /// Whether SSH answers.
+    pub fn answers_ssh(&self, now: Timestamp) -> bool {
+        now >= self.ssh_at
+    }
+
+    /// How far cloud-init is.
+    pub fn setup(&self, now: Timestamp) -> Setup {
+        match &self.packages.unknown {
+            _ if now < self.set_up_at => Setup::Running,
+            Some(package) => Setup::Failed {
+                detail: format!(
+                    "('package_update_upgrade_install', ProcessExecutionError(\"E: Unable to locate package {package}\"))"
+                ),
+            },
+            None => Setup::Done,
+        }
+    }
+
+    /// Whether Docker Engine runs.
+    pub fn has_docker(&self, now: Timestamp) -> bool {
+        self.packages.docker && self.setup(now) == Setup::Done
+    }
+
+    /// Whether HAProxy runs.
+    pub fn has_haproxy(&self, now: Timestamp) -> bool {
+        self.packages.haproxy && self.setup(now) == Setup::Done
+    }
+
+    /// When this machine will be different without anybody doing anything.
+    pub fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
+        let stages = [self.ssh_at, self.set_up_at].into_iter().filter(|at| *at > now);
+        stages.chain(self.engine.next_event(now)).min()
+    }
+
+    /// Grows with every change.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Its droplet.
+    pub fn id(&self) -> DropletId {
+        self.id
+    }
+
+    /// Its host key pair: the same for the same droplet and seed, for ever.
+    pub fn private_host_key(&self) -> PrivateKey {
+        let seed = Sha256::digest(format!("host key of {} with seed {}", self.id, self.seed));
+        Ed25519Keypair::from_seed(&seed.into()).into()
+    }
+
+    /// The public half, as in `known_hosts`.
+    pub fn host_key(&self) -> HostKey {
+        // An Ed25519 key always has a text; an empty one would match no pinned key.
+        HostKey(self.private_host_key().public_key().to_openssh().unwrap_or_default())
+    }
+
+    /// Its files.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Its files, to change them.
+    pub fn files_mut(&mut self) -> &mut Files {
+        self.touch();
+        &mut self.files
+    }
+
+    /// Its engine's images and containers. Empty where there is no engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The same, to change them.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        self.touch();
+        &mut self.engine
+    }
+
+    /// What the running HAProxy balances by; `None` where none runs.
+    pub fn balancer(&self, now: Timestamp) -> Option<haproxy::Config> {
+        let is_running = self.has_haproxy(now) && self.unpacked;
+        is_running.then(|| haproxy::read(&self.active_config, HAPROXY_CONFIG).unwrap_or_default())
+    }
+
+    /// How often HAProxy was reloaded.
+    pub fn reloads(&self) -> u64 {
+        self.reloads
+    }
+
+    /// Makes the running HAProxy read its file; a bad file leaves it as it is.
+    pub fn reload_haproxy(&mut self) -> Result<(), Vec<String>> {
+        let file = self.files.get(HAPROXY_CONFIG).map_err(|error| vec![error.to_string()])?;
+        let text = String::from_utf8_lossy(&file.bytes).into_owned();
+        haproxy::read(&text, HAPROXY_CONFIG)?;
+        self.active_config = text;
+        self.reloads += 1;
+        self.touch();
+        Ok(())
+    }
+
+    fn touch(&mut self) {
+        self.revision += 1;
+    }
+}
+
+impl Packages {
+    /// A cloud-config that mentions a service gets it, as a list entry or in a command; a listed package that no
+    /// repository has ends cloud-init in an error.
+    fn asked_for(user_data: &str) -> Self {
+        const REPOSITORY: [&str; 6] =
+            ["ca-certificates", "curl", "docker-ce", "docker.io", "haproxy", "ufw"];
+        let mut lines = user_data.lines().skip_while(|line| line.trim_end() != "packages:").skip(1);
+        let listed = lines.by_ref().map_while(|line| line.trim_start().strip_prefix("- "));
+        let unknown = listed.map(str::trim).find(|package| !REPOSITORY.contains(package));
+        Self {
+            docker: user_data.contains("docker"),
+            haproxy: user_data.contains("haproxy"),
+            unknown: unknown.map(str::to_owned),
+        }
+    }
+}
+
+/// How long it was from one time to another; nothing, if that lies before.
+pub(crate) fn passed(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
