@@ -24,6 +24,9 @@ use crate::retry::{self, Class, Outcome, Verdict};
 
 mod http_client;
 
+/// No wait is longer, whoever asks for it; it also keeps sums of times from overflowing.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// The way to the API.
 pub(crate) struct Transport {
     http: reqwest::Client,
@@ -81,7 +84,7 @@ impl Transport {
             })?)),
             None => None,
         };
-        let deadline = Instant::now() + self.retries.patience;
+        let deadline = Instant::now() + self.retries.patience.min(A_DAY);
         let mut attempt = 0;
         // Whether an earlier try may have been processed: then "nothing was done" can no longer be said.
         let mut doubt = false;
@@ -186,14 +189,11 @@ impl Transport {
         let headers = response.headers();
         self.budget().learn(rate_headers(headers), Instant::now());
         let request_id = text(headers, "x-request-id").map(str::to_owned);
-        let retry_after = text(headers, "retry-after").and_then(|seconds| seconds.parse().ok());
+        let retry_after = text(headers, "retry-after")
+            .and_then(|seconds| seconds.parse().ok())
+            .map(|seconds| Duration::from_secs(seconds).min(A_DAY));
         match response.bytes().await {
-            Ok(bytes) => Ended::Answered(Answer {
-                status,
-                request_id,
-                retry_after: retry_after.map(Duration::from_secs),
-                bytes,
-            }),
+            Ok(bytes) => Ended::Answered(Answer { status, request_id, retry_after, bytes }),
             Err(error) => Ended::Lost {
                 why: with_request_id(
                     format!("the answer {status} broke off: {}", causes(error)),
@@ -309,5 +309,36 @@ fn rate_headers(headers: &HeaderMap) -> Headers {
         limit: number("ratelimit-limit"),
         remaining: number("ratelimit-remaining"),
         until_reset,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::HeaderMap;
+
+    use super::rate_headers;
+    use crate::rate::Headers;
+
+    fn read(pairs: &[(&'static str, &'static str)]) -> Headers {
+        let pairs = pairs.iter().map(|(name, value)| {
+            (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+        });
+        rate_headers(&pairs.collect::<HeaderMap>())
+    }
+
+    #[test]
+    fn a_reset_is_read_against_the_services_own_clock() {
+        let date = ("date", "Thu, 15 Oct 2015 18:10:00 GMT");
+        let reset = |reset| read(&[date, ("ratelimit-reset", reset)]).until_reset;
+        assert_eq!(reset("1444932633"), Some(Duration::from_secs(33)));
+        assert_eq!(reset("1444932000"), Some(Duration::ZERO));
+        assert_eq!(reset("soon"), None);
+        assert_eq!(read(&[("ratelimit-reset", "1444932633")]).until_reset, None);
+        assert_eq!(
+            read(&[("ratelimit-limit", "5000"), ("ratelimit-remaining", "4816")]),
+            Headers { limit: Some(5000), remaining: Some(4816), until_reset: None }
+        );
     }
 }

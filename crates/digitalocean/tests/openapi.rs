@@ -4,8 +4,10 @@
 //! faults are repaired in [`schema`]. Beyond the file, an answer must have its root key, and neither side may use a
 //! key that the file does not declare. Other crates' tests include this file by path, so it knows none of ours.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -19,6 +21,8 @@ pub(crate) struct Contract {
     file: Value,
     request_components: Value,
     response_components: Value,
+    /// Made once each: a schema takes longer to compile than to ask.
+    validators: Mutex<BTreeMap<String, Arc<Validator>>>,
 }
 
 /// Judges one body.
@@ -85,12 +89,13 @@ impl Contract {
         Self {
             request_components: components(Direction::Request),
             response_components: components(Direction::Response),
+            validators: Mutex::default(),
             file,
         }
     }
 
     /// Judges request bodies. `path` may be a template or a real path, with or without a query.
-    pub(crate) fn request(&self, method: &str, path: &str) -> Validator {
+    pub(crate) fn request(&self, method: &str, path: &str) -> Arc<Validator> {
         let (template, operation) = self.operation(method, path);
         let subject = format!("the request {method} {template}");
         let body = operation.pointer("/requestBody/content/application~1json/schema");
@@ -98,7 +103,7 @@ impl Contract {
     }
 
     /// Judges answers. Statuses from 400 on that are not listed fall under the file's `default`.
-    pub(crate) fn response(&self, method: &str, path: &str, status: u16) -> Validator {
+    pub(crate) fn response(&self, method: &str, path: &str, status: u16) -> Arc<Validator> {
         let (template, operation) = self.operation(method, path);
         let subject = format!("the answer {status} to {method} {template}");
         let Some(response) = self.response_object(operation, status) else {
@@ -180,7 +185,20 @@ impl Contract {
         schema::resolve(&self.file, value)
     }
 
-    fn validator(&self, subject: String, body: Option<&Value>, direction: Direction) -> Validator {
+    fn validator(
+        &self,
+        subject: String,
+        body: Option<&Value>,
+        direction: Direction,
+    ) -> Arc<Validator> {
+        let mut made = self.validators.lock().unwrap_or_else(PoisonError::into_inner);
+        let validator = made
+            .entry(subject)
+            .or_insert_with_key(|subject| Arc::new(self.compile(subject.clone(), body, direction)));
+        Arc::clone(validator)
+    }
+
+    fn compile(&self, subject: String, body: Option<&Value>, direction: Direction) -> Validator {
         let components = match direction {
             Direction::Request => &self.request_components,
             Direction::Response => &self.response_components,

@@ -151,13 +151,24 @@ async fn retry_after_is_obeyed_by_everybody() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_beyond_our_patience_is_told_at_once() {
-    let server = serve(|_, _| answer_with(429, "retry-after", "3000", RATE)).await;
-    let client = server.client();
-    for _ in 0..2 {
-        let error = client.droplet(DropletId(7)).await.unwrap_err();
-        assert!(matches!(error, CloudError::RateLimited { .. }), "{error:?}");
+    for told in ["3000", "18446744073709551615"] {
+        let server = serve(move |_, _| answer_with(429, "retry-after", told, RATE)).await;
+        let client = server.client();
+        for _ in 0..2 {
+            let error = client.droplet(DropletId(7)).await.unwrap_err();
+            assert!(matches!(error, CloudError::RateLimited { .. }), "{error:?}");
+        }
+        assert_eq!(server.seen().len(), 1, "the second must not even be sent");
     }
-    assert_eq!(server.seen().len(), 1, "the second must not even be sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_without_a_time_is_asked_again_a_few_times() {
+    let server = serve(|_, _| answer(429, RATE)).await;
+    let error = server.client().create_droplets(&create()).await.unwrap_err();
+    let CloudError::RateLimited { detail } = error else { panic!("{error:?}") };
+    assert_eq!(detail, "API Rate limit exceeded. (too_many_requests)");
+    assert_eq!(server.seen().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
