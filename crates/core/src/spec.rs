@@ -3,16 +3,54 @@
 //! A [`Spec`] is complete (defaults filled in) and consistent (every rule that needs no network holds). Where the text
 //! may hold a secret the type is [`Secret`], so that it cannot reach a log, an error or a file by accident.
 
+mod check;
+mod compile;
+mod document;
+mod format;
+mod keys;
+mod schema;
+mod shape;
+mod variables;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::bootstrap::hex;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::host::Credentials;
 use crate::image::ImageRef;
 use crate::secret::Secret;
 use crate::settings::{Health, Settings, Verify};
+
+pub use schema::schema;
+pub use variables::Variables;
+
+/// Reads a spec: the spec and its warnings, or everything that is wrong with it. Never panics, in bounded memory.
+pub fn read(text: &[u8], variables: &Variables<'_>) -> (Option<Spec>, Vec<Diagnostic>) {
+    let mut problems = Vec::new();
+    let spec = document::parse(text, &mut problems)
+        .and_then(|root| check::check(&root, &shape::SPEC, "", variables, &mut problems))
+        .and_then(|root| compile::compile(&root, &mut problems));
+    // In the order of the text; what has no place comes first.
+    problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
+    let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
+    (spec.filter(|_| !refused), problems)
+}
+
+/// The text as it may be shown: what stands in the place of a secret is blotted out, byte by byte.
+pub fn shown(text: &[u8]) -> String {
+    let mut bytes = String::from_utf8_lossy(text).into_owned().into_bytes();
+    if let Some(root) = document::parse(text, &mut Vec::new()) {
+        for span in document::secrets(&root) {
+            if let Some(secret) = bytes.get_mut(span) {
+                secret.iter_mut().filter(|byte| !byte.is_ascii_whitespace()).for_each(|byte| *byte = b'*');
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}
 
 /// One stack, as its owner wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
