@@ -6,7 +6,7 @@
 //!    └── convert ◄── wire (answers) ◄─┘  rate    when the next request may go
 //! ```
 //!
-//! Requests are values, answers are plain structs, and both can be judged without a socket. [`adapter`] puts them
+//! Requests are values, answers are plain structs, and both can be judged without a socket. `adapter` puts them
 //! together into [`Client`]. The rule above all others: what creates is never sent twice unless the first try
 //! certainly was not processed. Nothing here knows state, plans, or what a droplet is for.
 

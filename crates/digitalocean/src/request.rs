@@ -1,6 +1,6 @@
 //! Requests as values: method, path, query, body, and what sending one twice would do.
 //!
-//! Building one is pure; [`crate::transport`] sends them. The type parameter is the answer's type.
+//! Building one is pure; the transport sends them. The type parameter is the answer's type.
 
 use std::fmt;
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! What goes over the wire, as the API spells it: answers here and in [`envelope`], bodies of requests in [`body`].
 //!
 //! Only the fields that are used are read, straight from the bytes. Unknown keys are skipped and unknown words of an
-//! enumeration are kept apart, since the service adds both. Domain types are made of these in [`crate::convert`].
+//! enumeration are kept apart, since the service adds both. Domain types are made of these in `convert`.
 
 pub mod body;
 pub mod envelope;
