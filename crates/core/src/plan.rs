@@ -300,7 +300,8 @@ pub enum Effect {
         /// What it is.
         resource: Resource,
     },
-    /// Drops an address from the state, without a request.
+    /// Drops an address from the state, without a request. `release` stands for the transition an earlier run left: it
+    /// is dropped, and whatever a standby got of it stays there.
     Forget {
         /// The address.
         address: Address,

@@ -232,6 +232,9 @@ impl State {
                 if let Address::Worker(number) = address {
                     self.deployed.remove(number);
                 }
+                if *address == Address::Release {
+                    self.transition = None;
+                }
             }
             Change::Depose { address } => {
                 if let Some(Resource::Droplet(droplet)) = self.resources.remove(address) {

@@ -1,0 +1,202 @@
+//! Rollback: a standby's own release goes live again. Needs neither the spec nor the registry, so that it works at night.
+
+use jiff::Timestamp;
+
+use super::desired::Desired;
+use super::draft::{Draft, to};
+use super::fleet::Fleet;
+use super::hosts::{self, Content, Verdict};
+use super::release::{self, Decision, Roles};
+use super::roles::Pointing;
+use super::{Refusal, finish, floating_ip, warm};
+use crate::address::Address;
+use crate::cloud::DropletId;
+use crate::haproxy::LoadBalancerConfig;
+use crate::observed::Observed;
+use crate::plan::{ActionKind, Effect, Plan, Purpose, Reason, ReleasePlan};
+use crate::release::{Kind, Phase};
+use crate::state::{Deployed, State};
+
+/// Plans to make the release live again that users had before the present one.
+pub fn plan_rollback(
+    state: &State,
+    observed: &Observed,
+    now: Timestamp,
+) -> Result<Plan, Vec<Refusal>> {
+    let desired = Desired::nothing(&state.stack);
+    let mut draft = Draft::new(&desired, state, observed);
+    let fleet = Fleet::survey(&desired, state, observed, &[]);
+    let ip = floating_ip::current(&draft, &fleet);
+    let pointing = Pointing::of(ip, observed, |id| fleet.worker_of(id));
+    let refused = |refusal| Err(vec![refusal]);
+    let Some(live) = pointing.worker() else { return refused(nobody_live(pointing)) };
+    let mut roles = Roles {
+        pointing,
+        holder: Some(live),
+        gate: None,
+        release: None,
+        live: Some(live),
+        dropped: None,
+    };
+    if let Some(transition) = &state.transition {
+        let held = ip.and_then(|ip| observed.reserved_ips.get(&ip)).is_some_and(|seen| seen.locked);
+        if held {
+            return refused(busy(&release::describe(transition)));
+        }
+        roles.dropped = Some(release::describe(transition));
+        let before = matches!(transition.phase, Phase::Staging | Phase::Gating | Phase::Switching);
+        if before && transition.from == Some(live) {
+            draft.note("users still get the old release: the one under way is dropped, and nothing else is to be done");
+            warm::release(&mut draft, &roles, None);
+            return finish(draft, Purpose::Rollback, String::new(), None, now);
+        }
+    }
+    let target = match choose(&draft, &fleet, live) {
+        Ok(target) => target,
+        Err(refusal) => return refused(*refusal),
+    };
+    if let Some(why) = target.unseen {
+        draft.note(format!(
+            "nobody looked at {} ({why}); the gate decides",
+            Address::Worker(target.worker)
+        ));
+    }
+    let kept = release::deployed(&draft, &fleet, live);
+    let mut settings = target.release.settings.clone();
+    if let Some(kept) = kept {
+        settings.listen = kept.settings.listen;
+        settings.domains.clone_from(&kept.settings.domains);
+    }
+    roles.live = Some(target.worker);
+    roles.release = Some(Decision {
+        plan: ReleasePlan {
+            kind: Kind::Rollback,
+            image: target.release.image.clone(),
+            digest: target.release.digest.clone(),
+            config: target.release.config.clone(),
+            settings,
+            live: kept.map(|kept| (kept.image.clone(), kept.digest.clone())),
+            from: Some(live),
+            to: target.worker,
+            floating_ip: ip,
+            resumes: None,
+        },
+        action: ActionKind::Swap,
+        reason: Reason::Requested,
+    });
+    let configure = reconfigure(&mut draft, &roles);
+    warm::release(&mut draft, &roles, configure);
+    finish(draft, Purpose::Rollback, String::new(), None, now)
+}
+
+/// A standby's release that can go live.
+struct Target<'t> {
+    worker: u32,
+    release: &'t Deployed,
+    /// Why nobody looked whether its container is there.
+    unseen: Option<&'t str>,
+}
+
+/// The standby whose release was live last among those that differ from the live one and whose container is there.
+fn choose<'t>(draft: &Draft<'t>, fleet: &Fleet<'_>, live: u32) -> Result<Target<'t>, Box<Refusal>> {
+    let present = release::deployed(draft, fleet, live);
+    let same = |release: &Deployed| {
+        present.is_some_and(|live| live.digest == release.digest && live.config == release.config)
+    };
+    let last_live = |worker: u32, release: &Deployed| {
+        let was =
+            |past: &crate::state::Release| past.worker == worker && past.digest == release.digest;
+        draft.state.releases.iter().rposition(was)
+    };
+    let mut there = Vec::new();
+    let mut best: Option<(_, Target<'t>)> = None;
+    for (worker, member) in fleet.workers().filter(|(worker, _)| *worker != live) {
+        let Some(id) = member.id() else { continue };
+        let address = Address::Worker(worker);
+        let Some(release) = release::deployed(draft, fleet, worker) else {
+            there.push(format!("{address} has no release"));
+            continue;
+        };
+        if same(release) {
+            there.push(format!("{address} has the live release too"));
+            continue;
+        }
+        let Some(unseen) = usable(draft, id, release) else {
+            there.push(format!(
+                "{address} no longer has the container of {}",
+                release.image.version()
+            ));
+            continue;
+        };
+        let rank = (unseen.is_none(), last_live(worker, release), release.at, worker);
+        if best.as_ref().is_none_or(|(best, _)| *best < rank) {
+            best = Some((rank, Target { worker, release, unseen }));
+        }
+    }
+    best.map(|(_, target)| target).ok_or_else(|| Box::new(nothing_there(&there)))
+}
+
+/// Whether the container is there: `Some(None)` if it was seen, `Some(why)` if nobody looked.
+fn usable<'o>(draft: &Draft<'o>, id: DropletId, release: &Deployed) -> Option<Option<&'o str>> {
+    let content = hosts::content(draft.observed, &draft.state.stack, id);
+    match (content, hosts::judge(content, release)) {
+        (Content::Unknown(why), _) => Some(Some(why)),
+        (Content::Holds(_), Verdict::Right | Verdict::Down(_)) => Some(None),
+        (Content::Holds(_) | Content::Empty, _) => None,
+    }
+}
+
+/// The step that makes the load balancer send users to the old release's port, if that is another one.
+fn reconfigure(draft: &mut Draft<'_>, roles: &Roles) -> Option<Effect> {
+    let plan = &roles.release.as_ref()?.plan;
+    let (listen, floating_ip) = (plan.settings.listen?, plan.floating_ip?);
+    let port = plan.settings.port;
+    let recorded = draft.state.droplet(&Address::LoadBalancer)?.config.clone()?;
+    let wanted = LoadBalancerConfig { listen, floating_ip, port }.digest();
+    if recorded == wanted {
+        return None;
+    }
+    let attribute = to("config", Some(recorded), wanted);
+    let reason = Reason::Needed { by: Address::Release };
+    draft.change(&Address::LoadBalancer, ActionKind::Update, reason, vec![attribute]);
+    Some(Effect::ConfigureLoadBalancer { listen, port })
+}
+
+fn nobody_live(pointing: Pointing) -> Refusal {
+    let observed = match pointing {
+        Pointing::Elsewhere(Some(droplet)) => format!("it points at droplet {droplet}"),
+        Pointing::Elsewhere(None) => "it points at nothing".to_owned(),
+        Pointing::Nowhere | Pointing::Worker(_) => "there is none".to_owned(),
+    };
+    Refusal {
+        object: Address::FloatingIp.to_string(),
+        expected: "a floating IP that points at a worker of the stack".to_owned(),
+        observed,
+        why: "a rollback leads away from the live worker, and there is none".to_owned(),
+        help: "let the spec's release be put back: seachange apply".to_owned(),
+        allowed_by: None,
+    }
+}
+
+fn busy(what: &str) -> Refusal {
+    Refusal {
+        object: Address::FloatingIp.to_string(),
+        expected: "no event in progress".to_owned(),
+        observed: format!("an event still holds it, in {what}"),
+        why: "where users are led is being decided at this moment".to_owned(),
+        help: "wait a minute, then again: seachange rollback".to_owned(),
+        allowed_by: None,
+    }
+}
+
+fn nothing_there(there: &[String]) -> Refusal {
+    let observed = if there.is_empty() { "no standby".to_owned() } else { there.join("; ") };
+    Refusal {
+        object: Address::Release.to_string(),
+        expected: "a standby with another release than the live one, container included".to_owned(),
+        observed,
+        why: "there is nothing to roll back to".to_owned(),
+        help: "name the old version in app.image and release it: seachange apply (versions: seachange releases)".to_owned(),
+        allowed_by: None,
+    }
+}
