@@ -8,7 +8,7 @@ use seachange_core::event::Outcome;
 use seachange_core::journal::{Change, OperationKind};
 use seachange_core::state::Resource;
 
-use super::floating_ip;
+use super::{droplets, floating_ip};
 use crate::step::{Done, Step, Trouble};
 
 /// Records written here are address records.
@@ -67,7 +67,7 @@ pub(crate) async fn write_record(
     wanted: &Wanted<'_>,
     id: Option<RecordId>,
 ) -> Result<Done, Trouble> {
-    let data = ipv4(step, wanted.data)?.to_string();
+    let data = ipv4(step, wanted.data).await?.to_string();
     let write = DnsRecordWrite {
         kind: KIND.to_owned(),
         name: wanted.name.to_owned(),
@@ -169,10 +169,10 @@ pub(crate) fn put(zone: &str, id: RecordId, write: &DnsRecordWrite) -> Change {
 }
 
 /// The IPv4 address an address stands for.
-fn ipv4(step: &Step<'_>, address: &Address) -> Result<Ipv4Addr, Trouble> {
+async fn ipv4(step: &mut Step<'_>, address: &Address) -> Result<Ipv4Addr, Trouble> {
     match address {
         Address::FloatingIp => floating_ip::ours(step),
-        droplet => step.target(droplet).map(|target| target.address),
+        droplet => droplets::reached(step, droplet).await.map(|target| target.address),
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use seachange_core::address::Address;
 use seachange_core::cloud::{self, CloudError, DropletCreate, DropletId, DropletStatus};
 use seachange_core::event::Outcome;
+use seachange_core::host::Target;
 use seachange_core::journal::{Change, OperationId, OperationKind};
 use seachange_core::names;
 use seachange_core::plan::DropletTemplate;
@@ -237,6 +238,15 @@ pub(crate) async fn addressed(step: &mut Step<'_>, addresses: &[Address]) -> Res
         }
     }
     if changes.is_empty() { Ok(()) } else { step.learn(changes).await }
+}
+
+/// How to reach a droplet, which may still be booting if an earlier run was stopped in between.
+pub(crate) async fn reached(step: &mut Step<'_>, address: &Address) -> Result<Target, Trouble> {
+    if step.droplet(address)?.ipv4.is_none() {
+        step.does(format!("waiting until {address} has an address"));
+        addressed(step, std::slice::from_ref(address)).await?;
+    }
+    step.target(address)
 }
 
 fn is_up(droplet: &cloud::Droplet) -> bool {

@@ -11,12 +11,9 @@ use crate::step::{Done, Step, Trouble};
 /// Waits until the droplet's first boot is over, and pins the key it shows.
 pub(crate) async fn prepare(step: &mut Step<'_>, address: &Address) -> Result<Done, Trouble> {
     let host = step.host()?;
-    if step.droplet(address)?.ipv4.is_none() {
-        droplets::addressed(step, std::slice::from_ref(address)).await?;
-    }
     let service =
         if *address == Address::LoadBalancer { Service::Haproxy } else { Service::Docker };
-    let mut target = step.target(address)?;
+    let mut target = droplets::reached(step, address).await?;
     if target.host_key.is_none() {
         // Addresses are used again: a connection to the droplet that had it before must not be taken for this one.
         host.forget(target.address).await;

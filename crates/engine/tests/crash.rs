@@ -1,0 +1,95 @@
+//! The crash matrix: every changing request of a first apply × every fault. The next run converges; nothing is there
+//! twice, nothing is left over, nothing was changed without being written down.
+
+use crate::plans::{ZONE, digest, missing, run};
+use crate::world::{Fault, World};
+
+/// What a finished stack must be, whatever happened on the way.
+fn is_whole(world: &World, told: &str) {
+    let inner = world.inner();
+    assert_eq!(inner.violations, [""; 0], "{told}");
+    let mut names: Vec<_> =
+        inner.droplets.values().map(|(droplet, ..)| droplet.name.as_str()).collect();
+    names.sort_unstable();
+    let whole = ["webgui-load-balancer", "webgui-worker-01", "webgui-worker-02"];
+    assert_eq!(names, whole, "{told}");
+    assert_eq!((inner.ips.len(), inner.keys.len()), (1, 1), "{told}");
+    assert_eq!(inner.zones[ZONE].len(), 1, "{told}");
+    drop(inner);
+    assert_eq!(world.live().as_deref(), Some("webgui-worker-01"), "{told}");
+    assert_eq!(world.runs("webgui-worker-01").as_deref(), Some(digest('1').as_str()), "{told}");
+    let state = world.durable().unwrap();
+    assert!(state.pending.is_empty() && state.transition.is_none(), "{told}");
+    assert_eq!(state.releases.len(), 1, "{told}");
+    for (_, worker) in state.workers() {
+        assert_eq!(worker.ssh_keys, ["fp:key"], "{told}: what the cloud never gives back");
+        assert!(worker.user_data.is_some(), "{told}");
+    }
+}
+
+async fn changes_of_a_whole_run() -> u64 {
+    let world = World::new();
+    run(&world, missing).await;
+    world.inner().changes
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_death_at_any_changing_request_the_next_run_converges() {
+    let changes = changes_of_a_whole_run().await;
+    assert!(changes >= 9, "{changes} changing requests");
+    for at in 1..=changes {
+        for fault in [Fault::DieBefore, Fault::DieAfter] {
+            let told = format!("{fault:?} at {at}");
+            let world = World::new();
+            world.inner().faults.insert(at, fault);
+            let died = tokio::select! {
+                record = run(&world, missing) => panic!("{told}: it lived, {record:?}"),
+                () = world.died() => true,
+            };
+            assert!(died);
+            let record = run(&world, missing).await;
+            assert!(record.succeeded(), "{told}: {:#?}", record.failures().collect::<Vec<_>>());
+            is_whole(&world, &told);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_or_an_earlier_event_does_not_end_a_run() {
+    let changes = changes_of_a_whole_run().await;
+    for at in 1..=changes {
+        for fault in [Fault::Lost, Fault::AnswerLost, Fault::Pending] {
+            let told = format!("{fault:?} at {at}");
+            let world = World::new();
+            world.inner().faults.insert(at, fault);
+            let record = run(&world, missing).await;
+            if !record.succeeded() {
+                let record = run(&world, missing).await;
+                assert!(record.succeeded(), "{told}: {:#?}", record.failures().collect::<Vec<_>>());
+            }
+            is_whole(&world, &told);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_at_any_second_parks_the_run_and_the_next_one_goes_on() {
+    for second in [0, 1, 3, 20, 41, 60, 100, 104, 107, 109] {
+        let told = format!("stopped after {second} s");
+        let mut world = World::new();
+        let record = {
+            let stop = world.stop.clone();
+            let (record, ()) = tokio::join!(run(&world, missing), async {
+                tokio::time::sleep(std::time::Duration::from_secs(second)).await;
+                stop.request();
+            });
+            record
+        };
+        assert!(record.stopped || record.succeeded(), "{told}: {record:#?}");
+        assert!(record.failures().next().is_none(), "{told}: {record:#?}");
+        world.stop = seachange_engine::Stop::new();
+        let record = run(&world, missing).await;
+        assert!(record.succeeded(), "{told}: {:#?}", record.failures().collect::<Vec<_>>());
+        is_whole(&world, &told);
+    }
+}

@@ -1,0 +1,10 @@
+//! Whole runs of the engine on a small simulated world, and its parts on their own, all on a virtual clock.
+
+mod crash;
+mod journal;
+mod lifecycle;
+mod plans;
+mod release;
+mod store;
+mod walk;
+mod world;
