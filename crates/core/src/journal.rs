@@ -106,6 +106,10 @@ pub enum Change {
 }
 
 /// One entry of the journal.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few exist at a time, and a box would show in every match"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
 pub enum Entry {

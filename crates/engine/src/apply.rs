@@ -142,6 +142,7 @@ async fn one(run: &Run<'_>, book: &Book, number: usize, slot: Slot) -> Ended {
             Ended::Otherwise
         }
         Err(trouble) => {
+            step.close().await;
             let failure = step.failure(trouble);
             let why = format!("{}: {}", failure.object, failure.causes.join(": "));
             context.tell(&Event::StepFailed { step: number, why });

@@ -28,7 +28,7 @@ pub struct JournalError {
     pub stack: String,
     /// What the log said, at the first entry that failed.
     #[source]
-    pub source: LogError,
+    pub source: Box<LogError>,
 }
 
 /// The journal of one run. Dropping it is dying: what was not answered may or may not be durable.
@@ -125,7 +125,8 @@ impl Journal {
             return Err(broken);
         }
         self.holding.must_hold().map_err(|source| {
-            let error = JournalError { stack: self.with(|state| state.stack.clone()), source };
+            let stack = self.with(|state| state.stack.clone());
+            let error = JournalError { stack, source: Box::new(source) };
             self.shared.known().broken.get_or_insert(error).clone()
         })
     }
@@ -139,7 +140,7 @@ impl Journal {
             epoch: self.holding.epoch(),
             why: "the task that writes the journal has ended".to_owned(),
         };
-        known.broken.get_or_insert(JournalError { stack, source: lost }).clone()
+        known.broken.get_or_insert(JournalError { stack, source: Box::new(lost) }).clone()
     }
 }
 
@@ -206,7 +207,10 @@ impl Writer {
             }
             Err(source) => {
                 let stack = known.state.stack.clone();
-                Err(known.broken.get_or_insert(JournalError { stack, source }).clone())
+                Err(known
+                    .broken
+                    .get_or_insert(JournalError { stack, source: Box::new(source) })
+                    .clone())
             }
         }
     }

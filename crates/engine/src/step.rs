@@ -38,6 +38,8 @@ pub(crate) struct Step<'r> {
     number: usize,
     object: String,
     doing: String,
+    /// A repeatable operation under way: if the step fails, the next plan looks again anyway.
+    open: Option<OperationId>,
     /// Where the release ended or was parked, if the step is one.
     pub(crate) release: Option<Phase>,
 }
@@ -77,7 +79,7 @@ impl From<Failure> for Trouble {
 impl<'r> Step<'r> {
     /// A step that has a slot.
     pub(crate) fn new(run: &'r Run<'r>, number: usize, object: String, slot: Slot) -> Self {
-        Self { run, slot, number, object, doing: String::new(), release: None }
+        Self { run, slot, number, object, doing: String::new(), open: None, release: None }
     }
 
     /// Says what the step does from here on.
@@ -98,11 +100,12 @@ impl<'r> Step<'r> {
 
     /// Writes down that an effect is about to be tried. It may begin when this returns.
     pub(crate) async fn begin(
-        &self,
+        &mut self,
         kind: OperationKind,
         addresses: &[Address],
     ) -> Result<OperationId, Trouble> {
         let id = OperationId(self.run.context.ids.next());
+        let is_repeatable = kind == OperationKind::Repeatable;
         self.run
             .journal
             .record(Entry::Begin(Operation {
@@ -113,16 +116,27 @@ impl<'r> Step<'r> {
                 by: self.run.context.by.clone(),
             }))
             .await?;
+        self.open = is_repeatable.then(|| id.clone());
         Ok(id)
     }
 
     /// Writes down how the effect ended: these changes, none if it was not done.
     pub(crate) async fn end(
-        &self,
+        &mut self,
         operation: OperationId,
         changes: Vec<Change>,
     ) -> Result<(), Trouble> {
+        self.open = None;
         Ok(self.run.journal.record(Entry::End { operation, changes }).await?)
+    }
+
+    /// Writes down that the step failed, if it left a repeatable operation open. An operation whose outcome must be
+    /// looked for stays open for the next run to do so.
+    pub(crate) async fn close(&mut self) {
+        if let Some(operation) = self.open.take() {
+            // A journal that cannot be written has told so already, and ends the run.
+            drop(self.end(operation, Vec::new()).await);
+        }
     }
 
     /// Writes down what was learnt without an effect.

@@ -1,5 +1,7 @@
 //! Whole runs of the engine on a small simulated world, and its parts on their own, all on a virtual clock.
 
+#![expect(clippy::unwrap_used, reason = "the whole binary is tests")]
+
 mod crash;
 mod journal;
 mod lifecycle;

@@ -56,7 +56,7 @@ fn at_rest(world: &World, live: &str, other: &str, told: &str) {
 }
 
 fn failure(record: &RunRecord) -> &seachange_core::run::Failure {
-    record.failures().next().expect("a failure")
+    record.failures().next().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,7 +127,7 @@ async fn a_container_that_ends_ends_the_gate_at_once_with_its_last_words() {
             "  out of memory"
         ]
     );
-    assert_eq!(failure.help.as_deref().unwrap().contains("seachange logs droplet.worker[2]"), true);
+    assert!(failure.help.as_deref().unwrap().contains("seachange logs droplet.worker[2]"));
     assert!(record.took.as_secs() < 10, "it did not wait for the deadline: {:?}", record.took);
     at_rest(&world, ONE, TWO, "aborted");
 }
@@ -258,4 +258,63 @@ async fn a_stop_parks_before_the_switch_and_goes_forward_after_it() {
         assert!(record.succeeded(), "{told}: {:#?}", failure(&record));
         at_rest(&world, TWO, ONE, &told);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_is_warmed_only_where_users_are_not() {
+    let world = serving().await;
+    let warm = |worker| {
+        move |state: &State| {
+            let ready = release(Kind::Swap, '2', Some(1), worker);
+            let (image, digest, config) = (ready.image, ready.digest, ready.config);
+            let settings = ready.settings;
+            plan(
+                state,
+                vec![(Effect::Warm { worker, image, digest, config, settings }, vec![])],
+                None,
+            )
+        }
+    };
+    let record = run(&world, warm(1)).await;
+    assert!(failure(&record).causes[0].contains("users are on it"));
+    assert_eq!(world.inner().trace, [""; 0]);
+    world.inner().crashing.insert(digest('2').to_string());
+    let record = run(&world, warm(2)).await;
+    assert_eq!(failure(&record).causes, ["it exited with code 137"]);
+    at_rest(&world, ONE, TWO, "not warm");
+    assert_eq!(world.durable().unwrap().deployed.get(&2), None, "it does not count");
+    world.inner().crashing.clear();
+    let record = run(&world, warm(2)).await;
+    assert!(record.succeeded(), "{:#?}", failure(&record));
+    at_rest(&world, ONE, TWO, "warm");
+    assert_eq!(world.durable().unwrap().deployed[&2].digest, digest('2'));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_image_may_take_the_place_of_a_release_that_no_user_saw() {
+    let other = |state: &State| {
+        plan(state, vec![(Effect::Release, vec![])], Some(release(Kind::Swap, '3', Some(1), 2)))
+    };
+    let world = serving().await;
+    world.inner().faults.insert(1, Fault::DieAfter);
+    tokio::select! {
+        _ = run(&world, swap) => panic!("it lived"),
+        () = world.died() => {}
+    }
+    let record = run(&world, other).await;
+    assert!(record.succeeded(), "{:#?}", failure(&record));
+    at_rest(&world, TWO, ONE, "3 instead of 2");
+    assert_eq!(world.runs(TWO).as_deref(), Some(digest('3').as_str()));
+
+    // Past the switch users are on it: it must be finished first.
+    let world = serving().await;
+    world.inner().faults.insert(3, Fault::DieBefore);
+    tokio::select! {
+        _ = run(&world, swap) => panic!("it lived"),
+        () = world.died() => {}
+    }
+    let record = run(&world, other).await;
+    assert!(failure(&record).causes[0].contains("past the switch"), "{record:#?}");
+    assert_eq!(world.runs(TWO).as_deref(), Some(digest('2').as_str()));
+    assert_eq!(world.inner().violations, [""; 0]);
 }

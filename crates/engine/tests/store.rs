@@ -204,7 +204,7 @@ async fn a_silent_holder_is_taken_over_after_the_lease_and_fenced_off_by_the_log
     let new = Journal::open(&world.context(), &two).await.unwrap();
     new.record(nothing_learnt()).await.unwrap();
     let fenced = old.record(nothing_learnt()).await.unwrap_err();
-    assert!(matches!(fenced.source, LogError::Overtaken { serial: 2, .. }), "{fenced:?}");
+    assert!(matches!(*fenced.source, LogError::Overtaken { serial: 2, .. }), "{fenced:?}");
     assert!(two.holding().must_hold().is_ok());
 }
 

@@ -66,10 +66,13 @@ pub(crate) enum Fault {
     Pending,
 }
 
+/// Where an address is on its way to, and when it gets there.
+type Move = Option<(DropletId, Instant)>;
+
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) droplets: BTreeMap<DropletId, (Droplet, Instant, Option<Instant>)>,
-    pub(crate) ips: BTreeMap<Ipv4Addr, (Option<DropletId>, Option<(DropletId, Instant)>)>,
+    pub(crate) ips: BTreeMap<Ipv4Addr, (Option<DropletId>, Move)>,
     pub(crate) zones: BTreeMap<String, Vec<DnsRecord>>,
     pub(crate) keys: Vec<SshKey>,
     pub(crate) containers: BTreeMap<Ipv4Addr, Container>,
@@ -291,14 +294,11 @@ impl Inner {
         let stuck = self.stuck;
         let mut moved = Vec::new();
         for (target, moving) in self.ips.values_mut() {
-            if let Some((to, at)) = *moving {
-                if now >= at {
-                    *moving = None;
-                    if !stuck {
-                        *target = Some(to);
-                        moved.push(to);
-                    }
-                }
+            if let Some((to, _)) = moving.take_if(|(_, at)| now >= *at)
+                && !stuck
+            {
+                *target = Some(to);
+                moved.push(to);
             }
             if target.is_some_and(|target| !self.droplets.contains_key(&target)) {
                 *target = None;

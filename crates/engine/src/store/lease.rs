@@ -237,12 +237,11 @@ async fn beat(log: Log, holding: Holding) {
     for count in 1_u64.. {
         let sent = Instant::now();
         let taken = log.store.put(&key, format!("{count}\n").as_bytes()).await.is_ok();
-        let newest = log.newest_epoch().await;
-        if let Ok(Some(newest)) = newest {
-            if newest > holding.epoch() {
-                *holding.beat() = Err(format!("epoch {newest} was taken by somebody else"));
-                return;
-            }
+        if let Ok(Some(newest)) = log.newest_epoch().await
+            && newest > holding.epoch()
+        {
+            *holding.beat() = Err(format!("epoch {newest} was taken by somebody else"));
+            return;
         }
         if let Ok(true) = log.is_released(holding.epoch()).await {
             *holding.beat() = Err("somebody unlocked it".to_owned());
