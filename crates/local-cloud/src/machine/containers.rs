@@ -26,6 +26,9 @@ const LOGGED_RUNS: usize = 10;
 /// How many lines of earlier starts are kept.
 const MOST_LINES: usize = 200;
 
+/// The exit code of a killed process.
+pub const KILLED: i64 = 137;
+
 /// Images and containers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Engine {
@@ -118,9 +121,10 @@ enum Phase {
     Started {
         at: Timestamp,
     },
-    /// Told to stop; finishes what it is at.
+    /// Told to stop; finishes what it is at, until it is killed.
     Stopping {
         started: Timestamp,
+        until: Timestamp,
     },
     Stopped {
         code: i64,
@@ -264,7 +268,10 @@ impl Container {
         match self.phase {
             Phase::Created => still(State::Created, None),
             Phase::Stopped { code, at } => still(State::Exited { code, at }, None),
-            Phase::Stopping { started } => still(State::Running, Some(started)),
+            Phase::Stopping { until, .. } if now >= until => {
+                still(State::Exited { code: KILLED, at: until }, None)
+            }
+            Phase::Stopping { started, .. } => still(State::Running, Some(started)),
             Phase::Started { at } => self.alive(at, now),
         }
     }
@@ -306,7 +313,8 @@ impl Container {
 
     /// Everything it has written, oldest first.
     pub fn lines(&self, now: Timestamp) -> Vec<String> {
-        let (Phase::Started { at: since } | Phase::Stopping { started: since }) = self.phase else {
+        let (Phase::Started { at: since } | Phase::Stopping { started: since, .. }) = self.phase
+        else {
             return self.log.clone();
         };
         let port = self.ports.keys().next().copied().unwrap_or(8080);
@@ -441,15 +449,20 @@ impl Engine {
         Ok(true)
     }
 
-    /// Tells a container to stop; false if it does not run. It no longer accepts connections, and counts as running until
-    /// [`Engine::stopped`].
-    pub fn begin_stop(&mut self, name: &str, now: Timestamp) -> Result<bool, EngineError> {
+    /// Tells a container to stop within this time; false if it does not run. It no longer accepts connections, and counts
+    /// as running until [`Engine::stopped`], or until the time is over: then it was killed.
+    pub fn begin_stop(
+        &mut self,
+        name: &str,
+        within: Duration,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
         let container = self.find_mut(name)?;
         match container.life(now) {
             Life { state: State::Running, started, .. } => {
                 let started = started.unwrap_or(now);
                 container.log = container.lines(now);
-                container.phase = Phase::Stopping { started };
+                container.phase = Phase::Stopping { started, until: now + within };
                 Ok(true)
             }
             // Between two runs there is no process to wait for.
@@ -480,7 +493,7 @@ impl Engine {
             let Container { name, id, .. } = container.clone();
             return Err(EngineError::NotRunning { name, id });
         }
-        self.stopped(name, 137, now)
+        self.stopped(name, KILLED, now)
     }
 
     /// Removes a container; a running one only by force.

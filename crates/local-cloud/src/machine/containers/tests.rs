@@ -4,6 +4,7 @@ use super::*;
 use crate::images::Images;
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
+const TEN: Duration = Duration::from_secs(10);
 
 fn at(millis: u64) -> Timestamp {
     START + Duration::from_millis(millis)
@@ -64,7 +65,7 @@ fn names_and_ports_are_held_by_one() {
     let error = engine.start(&other, START).unwrap_err();
     assert_eq!(error.status(), 500);
     assert!(error.to_string().ends_with("Bind for 0.0.0.0:8080 failed: port is already allocated"));
-    assert_eq!(engine.begin_stop("webgui", START), Ok(true));
+    assert_eq!(engine.begin_stop("webgui", TEN, START), Ok(true));
     assert!(engine.start(&other, START).is_err(), "a stopping container still has its port");
     engine.stopped("webgui", 0, START).unwrap();
     assert_eq!(engine.start(&other, START), Ok(true));
@@ -119,12 +120,13 @@ fn a_slow_one_listens_late_and_says_when() {
 fn a_stopping_container_listens_no_more_and_runs_until_it_has_ended() {
     let mut engine = running("1.0", Restart::UnlessStopped);
     assert_eq!(engine.listening(START).len(), 1);
-    assert_eq!(engine.begin_stop("webgui", at(10)), Ok(true));
+    assert_eq!(engine.begin_stop("webgui", TEN, at(10)), Ok(true));
     assert!(engine.listening(at(10)).is_empty());
     assert_eq!(state(&engine, 20), State::Running);
+    assert_eq!(state(&engine, 10_010), State::Exited { code: KILLED, at: at(10_010) });
     engine.stopped("webgui", 0, at(30)).unwrap();
     assert_eq!(state(&engine, 40), State::Exited { code: 0, at: at(30) });
-    assert_eq!(engine.begin_stop("webgui", at(40)), Ok(false));
+    assert_eq!(engine.begin_stop("webgui", TEN, at(40)), Ok(false));
     let lines = engine.find("webgui").unwrap().lines(at(50));
     assert_eq!(lines.last().unwrap(), "stopped with code 0");
     assert_eq!(engine.start("webgui", at(60)), Ok(true));
