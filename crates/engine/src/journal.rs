@@ -99,6 +99,11 @@ impl Journal {
         answered.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
+    /// Ends the journal and answers everything known.
+    pub fn close(self) -> State {
+        self.state()
+    }
+
     /// Everything known by now: what is durable, and what is on its way.
     pub fn state(&self) -> State {
         self.shared.known().state.clone()

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use seachange_core::address::Address;
 use seachange_core::cloud::{CloudError, DnsRecordWrite};
 use seachange_core::journal::{Change, Entry, Operation, OperationKind};
-use seachange_core::state::Resource;
+use seachange_core::state::{Resource, State};
 
 use crate::context::Context;
 use crate::journal::{Journal, JournalError};
@@ -46,35 +46,56 @@ pub enum RecoverError {
 pub struct Settled {
     /// The operation.
     pub operation: Operation,
-    /// Which of its addresses were found to be there.
-    pub found: Vec<Address>,
+    /// What is different now; nothing, if nothing was done.
+    pub changes: Vec<Change>,
+}
+
+impl Settled {
+    /// The entry that ends it.
+    pub fn entry(&self) -> Entry {
+        Entry::End { operation: self.operation.id.clone(), changes: self.changes.clone() }
+    }
+
+    /// The addresses that were found to be there.
+    pub fn found(&self) -> impl Iterator<Item = &Address> {
+        self.changes.iter().filter_map(put_address)
+    }
 }
 
 /// Settles every operation that has no end, and learns the addresses of droplets that got theirs after a run ended.
-/// Answers the entries it wrote, as what became of each operation. Costs nothing if nothing is open.
+/// Costs nothing if nothing is open.
 pub async fn recover(
     context: &Context<'_>,
     journal: &Journal,
 ) -> Result<Vec<Settled>, RecoverError> {
-    let pending: Vec<Operation> = journal.with(|state| state.pending.values().cloned().collect());
-    let mut settled = Vec::new();
-    let settle = Pace::until(&context.patience, context.patience.settle, &context.stop);
-    for operation in pending {
-        let changes = look_until_settled(context, journal, &settle, &operation).await?;
-        let found = changes.iter().filter_map(put_address).collect();
-        journal.record(Entry::End { operation: operation.id.clone(), changes }).await?;
-        let one = Settled { operation, found };
-        context.note(in_words(&one));
-        settled.push(one);
+    let settled = look(context, &journal.state()).await?;
+    for one in &settled {
+        context.note(in_words(one));
     }
-    learn_addresses(context, journal).await?;
+    if !settled.is_empty() {
+        journal.record_all(settled.iter().map(Settled::entry).collect()).await?;
+    }
+    if let Some(learnt) = learn_addresses(context, &journal.state()).await? {
+        journal.record(learnt).await?;
+    }
+    Ok(settled)
+}
+
+/// Finds out what became of every operation that has no end, and records nothing: for a plan that only shows.
+pub async fn look(context: &Context<'_>, state: &State) -> Result<Vec<Settled>, RecoverError> {
+    let settle = Pace::until(&context.patience, context.patience.settle, &context.stop);
+    let mut settled = Vec::new();
+    for operation in state.pending.values().cloned() {
+        let changes = look_until_settled(context, state, &settle, &operation).await?;
+        settled.push(Settled { operation, changes });
+    }
     Ok(settled)
 }
 
 /// Looks until everything is found or the lists can lag no longer. All operations share one such window.
 async fn look_until_settled(
     context: &Context<'_>,
-    journal: &Journal,
+    state: &State,
     settle: &Pace<'_>,
     operation: &Operation,
 ) -> Result<Vec<Change>, RecoverError> {
@@ -82,7 +103,7 @@ async fn look_until_settled(
         return Ok(Vec::new());
     }
     loop {
-        let changes = look(context, journal, operation).await?;
+        let changes = look_once(context, state, operation).await?;
         let found = changes.iter().filter_map(put_address).count();
         if found >= operation.addresses.len() {
             return Ok(changes);
@@ -95,10 +116,9 @@ async fn look_until_settled(
     }
 }
 
-/// Looks once.
-async fn look(
+async fn look_once(
     context: &Context<'_>,
-    journal: &Journal,
+    state: &State,
     operation: &Operation,
 ) -> Result<Vec<Change>, RecoverError> {
     let addresses = &operation.addresses;
@@ -113,10 +133,9 @@ async fn look(
             let listed: BTreeMap<_, _> =
                 listed.into_iter().map(|droplet| (droplet.id, droplet)).collect();
             let ours = steps::droplets::of_attempt(context.stack, &operation.id, &listed);
-            return Ok(journal.with(|state| {
-                let depose = |address: &Address| state.droplet(address).is_some();
-                steps::droplets::changes(context.stack, addresses, &operation.kind, &ours, depose)
-            }));
+            let depose = |address: &Address| state.droplet(address).is_some();
+            let (stack, kind) = (context.stack, &operation.kind);
+            return Ok(steps::droplets::changes(stack, addresses, kind, &ours, depose));
         }
         OperationKind::ReserveIp { droplet } => {
             let listed = cloud.reserved_ips().await.map_err(failed)?;
@@ -150,14 +169,16 @@ async fn look(
 }
 
 /// A run that ended between a droplet's create and its boot knows its id, but not its address.
-async fn learn_addresses(context: &Context<'_>, journal: &Journal) -> Result<(), RecoverError> {
-    let state = journal.state();
+async fn learn_addresses(
+    context: &Context<'_>,
+    state: &State,
+) -> Result<Option<Entry>, RecoverError> {
     let lacking =
         |resource: &Resource| matches!(resource, Resource::Droplet(known) if known.ipv4.is_none());
     if !state.resources.values().any(lacking) {
-        return Ok(());
+        return Ok(None);
     }
-    let seen = observe::droplets(context, &state).await?;
+    let seen = observe::droplets(context, state).await?;
     let mut changes = Vec::new();
     for (address, resource) in &state.resources {
         let Resource::Droplet(known) = resource else { continue };
@@ -169,15 +190,12 @@ async fn learn_addresses(context: &Context<'_>, journal: &Journal) -> Result<(),
             changes.push(Change::Put { address: address.clone(), resource });
         }
     }
-    if !changes.is_empty() {
-        journal.record(Entry::Note { changes }).await?;
-    }
-    Ok(())
+    Ok((!changes.is_empty()).then_some(Entry::Note { changes }))
 }
 
-fn put_address(change: &Change) -> Option<Address> {
+fn put_address(change: &Change) -> Option<&Address> {
     match change {
-        Change::Put { address, .. } => Some(address.clone()),
+        Change::Put { address, .. } => Some(address),
         _ => None,
     }
 }
@@ -191,15 +209,16 @@ fn found<T>(result: Result<T, CloudError>) -> Result<Option<T>, CloudError> {
 }
 
 fn in_words(settled: &Settled) -> String {
-    let Settled { operation, found } = settled;
-    let list = |addresses: &[Address]| {
-        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let operation = &settled.operation;
+    let list = |addresses: Vec<&Address>| {
+        addresses.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     };
-    let what = list(&operation.addresses);
+    let what = list(operation.addresses.iter().collect());
+    let found = list(settled.found().collect());
     let by = format!("{} at {:.0}", operation.by, operation.began_at);
-    match (&operation.kind, found.as_slice()) {
-        (OperationKind::Repeatable, _) => format!("{what}: begun by {by}, to be looked at again"),
-        (_, []) => format!("{what}: begun by {by}, came to nothing"),
-        (_, found) => format!("{}: created by {by}, taken into the state", list(found)),
+    match &operation.kind {
+        OperationKind::Repeatable => format!("{what}: begun by {by}, to be looked at again"),
+        _ if found.is_empty() => format!("{what}: begun by {by}, came to nothing"),
+        _ => format!("{found}: created by {by}, taken into the state"),
     }
 }

@@ -172,7 +172,9 @@ async fn entered(
         return Ok((begun(step, plan).await?, None));
     };
     let ip = floating_ip::ours(step)?;
-    let points_to = step.run.context.cloud.reserved_ip(ip).await?.droplet;
+    let pace = step.pace(step.run.context.patience.action);
+    // An assign of the earlier run may still be under way: where the address points then is what counts.
+    let points_to = floating_ip::at_rest(step, &pace, ip).await?.droplet;
     let target = earlier.target(step.worker_of(points_to));
     if !is_same(&earlier, plan) {
         // Nothing of it was seen by users: another release may take its place.

@@ -318,3 +318,31 @@ async fn another_image_may_take_the_place_of_a_release_that_no_user_saw() {
     assert_eq!(world.runs(TWO).as_deref(), Some(digest('2').as_str()));
     assert_eq!(world.inner().violations, [""; 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_assign_that_a_dead_run_sent_is_waited_for_before_anybody_judges() {
+    // Dead right after the assign was accepted: the address still points to the old worker, and is about to move.
+    let world = serving().await;
+    world.inner().faults.insert(2, Fault::DieAfter);
+    tokio::select! {
+        _ = run(&world, swap) => panic!("it lived"),
+        () = world.died() => {}
+    }
+    let other = |state: &State| {
+        plan(state, vec![(Effect::Release, vec![])], Some(release(Kind::Swap, '3', Some(1), 2)))
+    };
+    let lease = {
+        let epoch = world.log().holder().await.unwrap().unwrap().epoch;
+        world.log().unlock(epoch).await.unwrap();
+        crate::world::lease(&world.log(), &world).await
+    };
+    let context = world.context();
+    let journal = seachange_engine::Journal::open(&context, &lease).await.unwrap();
+    let planned = other(&journal.state());
+    let record =
+        seachange_engine::apply(&context, &journal, &planned, &AppSecrets::default()).await;
+    let record = record.unwrap();
+    assert!(failure(&record).causes[0].contains("past the switch"), "{record:#?}");
+    assert_eq!(world.runs(TWO).as_deref(), Some(digest('2').as_str()), "users are on it by now");
+    assert_eq!(world.inner().violations, [""; 0]);
+}

@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use seachange_core::journal::{Change, Entry};
 use seachange_core::store::{Created, StateStore, StoreError};
+use seachange_engine::Journal;
 use seachange_engine::store::folder::FolderStore;
 use seachange_engine::store::lease::LEASE;
 use seachange_engine::store::memory::MemoryStore;
 use seachange_engine::store::{Lease, Log, LogError, Owner};
-use seachange_engine::{Journal, Stop};
 use tokio::time::Instant;
 
 use crate::world::World;
@@ -126,7 +126,7 @@ fn owner(by: &str) -> Owner {
 }
 
 async fn acquire(log: &Log, world: &World, by: &str) -> Result<Lease, LogError> {
-    log.acquire(owner(by), world, world, &Stop::new()).await
+    log.acquire(&world.context(), owner(by)).await
 }
 
 fn nothing_learnt() -> Entry {
@@ -227,7 +227,7 @@ async fn a_dead_process_of_this_machine_is_taken_over_at_once() {
     let world = World::new();
     let mut dead = Owner::here("one", "apply");
     dead.process.as_mut().unwrap().started += 1;
-    drop(log.acquire(dead, &world, &world, &Stop::new()).await.unwrap());
+    drop(log.acquire(&world.context(), dead).await.unwrap());
     let began = Instant::now();
     let two = acquire(&log, &world, "two").await.unwrap();
     assert_eq!(began.elapsed(), Duration::ZERO);

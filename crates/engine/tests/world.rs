@@ -273,7 +273,7 @@ impl World {
 
 pub(crate) async fn lease(log: &Log, world: &World) -> Lease {
     let owner = Owner { by: "tester".to_owned(), operation: "apply".to_owned(), process: None };
-    log.acquire(owner, world, world, &Stop::new()).await.unwrap()
+    log.acquire(&world.context(), owner).await.unwrap()
 }
 
 impl Inner {

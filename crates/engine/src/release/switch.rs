@@ -18,14 +18,12 @@ pub(super) async fn forward(step: &mut Step<'_>, transition: &Transition) -> Res
     let run = step.run;
     let began = Instant::now();
     let ip = floating_ip::ours(step).map_err(|trouble| Halt::of(step, trouble))?;
-    let now = match run.context.cloud.reserved_ip(ip).await {
-        Ok(now) => now,
-        // Nothing was sent yet.
-        Err(error) => return Err(Halt::of(step, error.into())),
-    };
+    let pace = Pace::steadfast(&run.context.patience, run.context.patience.action);
+    // An assign of an earlier run may still be under way: nobody can say yet that nothing happened.
+    let now = floating_ip::at_rest(step, &pace, ip).await.map_err(Halt::Unsettled)?;
     match transition.target(step.worker_of(now.droplet)) {
-        Target::New if !now.locked => return Ok(()),
-        Target::New | Target::Old => {}
+        Target::New => return Ok(()),
+        Target::Old => {}
         Target::Other => {
             let droplet = now.droplet.map_or("nothing".to_owned(), |id| format!("droplet {id}"));
             return Err(Halt::Failed(Box::new(failure(

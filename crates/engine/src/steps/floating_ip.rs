@@ -120,6 +120,24 @@ pub(crate) fn ours(step: &Step<'_>) -> Result<Ipv4Addr, Trouble> {
     ip.ok_or_else(|| Trouble::Missing("the state has no floating IP".to_owned()))
 }
 
+/// The address, once no event holds it: until then nobody can say where it will point.
+pub(crate) async fn at_rest(
+    step: &mut Step<'_>,
+    pace: &Pace<'_>,
+    ip: Ipv4Addr,
+) -> Result<ReservedIp, Trouble> {
+    let run = step.run;
+    loop {
+        match run.context.cloud.reserved_ip(ip).await {
+            Ok(now) if !now.locked => return Ok(now),
+            Ok(_) => {}
+            Err(error) if passes(&error) && !matches!(error, CloudError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        step.slot.lend(pace.pause()).await?;
+    }
+}
+
 /// Where an address was found to point, at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Landed {

@@ -10,13 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use seachange_core::clock::Clock;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Log, LogError, Owner, Won, descending, number};
-use crate::context::{Ids, Stop};
+use crate::context::Context;
 
 /// A beat that stands still so long is no sign of life any more.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -110,18 +109,12 @@ impl Drop for Lease {
 
 impl Log {
     /// Takes the lock, or says who has it. Watches a silent holder for as long as the lease, and then takes over.
-    pub async fn acquire(
-        &self,
-        owner: Owner,
-        clock: &dyn Clock,
-        ids: &dyn Ids,
-        stop: &Stop,
-    ) -> Result<Lease, LogError> {
+    pub async fn acquire(&self, context: &Context<'_>, owner: Owner) -> Result<Lease, LogError> {
         loop {
             let newest = self.newest_epoch().await?;
             let breaks = match newest {
                 Some(epoch) if !self.is_released(epoch).await? => {
-                    self.must_be_silent(epoch, clock, stop).await?;
+                    self.must_be_silent(epoch, context).await?;
                     Some(epoch)
                 }
                 Some(_) | None => None,
@@ -129,9 +122,9 @@ impl Log {
             let epoch = newest.unwrap_or(0) + 1;
             let holder = Holder {
                 owner: owner.clone(),
-                since: clock.now(),
+                since: context.clock.now(),
                 breaks,
-                nonce: ids.next(),
+                nonce: context.ids.next(),
                 epoch,
             };
             let sent = Instant::now();
@@ -167,15 +160,10 @@ impl Log {
     }
 
     /// Returns once the holder of the epoch is certainly gone or was silent for the whole lease.
-    async fn must_be_silent(
-        &self,
-        epoch: u64,
-        clock: &dyn Clock,
-        stop: &Stop,
-    ) -> Result<(), LogError> {
+    async fn must_be_silent(&self, epoch: u64, context: &Context<'_>) -> Result<(), LogError> {
         let Some(holder) = self.read_holder(epoch).await? else { return Ok(()) };
         let held = || {
-            let age = clock.now().as_second() - holder.since.as_second();
+            let age = context.clock.now().as_second() - holder.since.as_second();
             LogError::Held {
                 stack: self.stack.clone(),
                 by: holder.owner.by.clone(),
@@ -194,7 +182,7 @@ impl Log {
         let began = Instant::now();
         let first = self.store.get(&key).await?;
         while began.elapsed() < LEASE {
-            crate::pace::sleep(WATCH, Some(stop))
+            crate::pace::sleep(WATCH, Some(&context.stop))
                 .await
                 .map_err(|_| LogError::Stopped { stack: self.stack.clone() })?;
             if self.is_released(epoch).await? {
