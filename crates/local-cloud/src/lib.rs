@@ -1,8 +1,18 @@
 //! A DigitalOcean on this machine: one deterministic world, and the doors into it.
 //!
+//! Reading order of the cloud half: `world` (what there is and what happens to it), `fault` (what goes wrong), `http`
+//! (DigitalOcean's API), `in_process` (core's trait, without sockets), `serve` (all doors of one world).
+//!
 //! Reading order of the host half: `machine` (a droplet from the inside), `images` and `app` (what runs on it), `doors`
 //! (real protocols on loopback addresses), `in_process_host` (the core traits, without sockets).
 
 pub mod app;
+pub mod doors;
 pub mod images;
+pub mod in_process_host;
 pub mod machine;
+pub mod fault;
+pub mod http;
+pub mod in_process;
+pub mod serve;
+pub mod world;

@@ -198,6 +198,11 @@ impl Machine {
         is_running.then(|| haproxy::read(&self.active_config, HAPROXY_CONFIG).unwrap_or_default())
     }
 
+    /// What the running HAProxy has read last, as text.
+    pub fn active_config(&self) -> &str {
+        &self.active_config
+    }
+
     /// How often HAProxy was reloaded.
     pub fn reloads(&self) -> u64 {
         self.reloads

@@ -1,0 +1,207 @@
+//! All doors of one world, for `--local`, `seachange local serve`, and whoever wants a DigitalOcean on this machine.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use russh::keys::{Algorithm, HashAlg, PrivateKey, ssh_key::LineEnding};
+use seachange_core::secret::Secret;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::doors::{self, Doors};
+use crate::http::Http;
+use crate::world::{StoreError, Timings, World, WorldConfig, account};
+
+/// What to serve.
+#[derive(Debug, Clone)]
+pub struct ServeConfig {
+    /// Where the world is kept.
+    pub folder: PathBuf,
+    /// Port of the API on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// How long things take.
+    pub timings: Timings,
+    /// Fingerprints that shall count as keys of the account: the world's own key stands in for them.
+    pub extra_key_fingerprints: Vec<String>,
+}
+
+impl ServeConfig {
+    /// A quick world in a folder.
+    pub fn in_folder(folder: PathBuf) -> Self {
+        Self { folder, port: 0, timings: Timings::quick(), extra_key_fingerprints: Vec::new() }
+    }
+}
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The world cannot be kept there.
+    #[error("the world cannot be kept")]
+    Store(#[from] StoreError),
+    /// No key could be made or read.
+    #[error("the world's identity in {} cannot be read or made: {detail}", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        detail: String,
+    },
+    /// No loopback addresses or port free.
+    #[error("cannot listen on {what}")]
+    Listen {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// What a world is for ever, besides what happens in it.
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    seed: u64,
+    block: (u8, u8),
+    token: String,
+    ssh_private_key: String,
+}
+
+/// A world being served.
+#[derive(Debug)]
+pub struct Serving {
+    /// The API.
+    pub api_url: String,
+    /// The token it takes.
+    pub token: Secret,
+    /// The image registry, which answers for every registry host.
+    pub registry_url: String,
+    /// The key every droplet lets in.
+    pub ssh_private_key: Secret,
+    /// Its fingerprint in the account.
+    pub ssh_fingerprint: String,
+    /// Added to ports below 1024.
+    pub port_offset: u16,
+    /// The world.
+    pub world: Arc<World>,
+    doors: Doors,
+    http: Http,
+    turning: JoinHandle<()>,
+    _block: TcpListener,
+}
+
+impl Serving {
+    /// Closes all doors. The world is on disk already.
+    pub async fn shutdown(self) {
+        self.turning.abort();
+        self.doors.shutdown().await;
+        drop(self.http);
+    }
+}
+
+/// Opens a folder's world and all its doors.
+pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
+    let folder = config.folder;
+    let world_config = WorldConfig { epoch: Timestamp::now(), timings: config.timings, ..WorldConfig::default() };
+    // The folder is locked by opening the world, so the identity beside it has one writer.
+    let probe = World::kept(world_config.clone(), &folder)?;
+    let identity = identity(&folder)?;
+    let block = claim(identity.block).await?;
+    let unreadable = |detail: String| ServeError::Identity { path: folder.join("identity.json"), detail };
+    let key = PrivateKey::from_openssh(&identity.ssh_private_key).map_err(|error| unreadable(error.to_string()))?;
+    let public_key = key.public_key().to_openssh().map_err(|error| unreadable(error.to_string()))?;
+    let lent_keys: BTreeMap<String, String> =
+        config.extra_key_fingerprints.into_iter().map(|fingerprint| (fingerprint, public_key.clone())).collect();
+    drop(probe);
+    let world = World::kept(
+        WorldConfig { seed: identity.seed, block: identity.block, token: Some(identity.token.clone()), lent_keys, ..world_config },
+        &folder,
+    )?;
+    let ssh_fingerprint = account::fingerprint(&public_key).unwrap_or_default();
+    if world.key(&ssh_fingerprint).is_err() {
+        world.add_key("local-cloud", &public_key).map_err(|refusal| unreadable(refusal.to_string()))?;
+    }
+    let listen = |what: String| move |source| ServeError::Listen { what, source };
+    let api = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
+    let http = Http::open(Arc::clone(&world), api).await.map_err(listen(api.to_string()))?;
+    let doors = doors::start(Arc::clone(&world), doors::Config::default()).await.map_err(listen("the registry's port".to_owned()))?;
+    let turning = tokio::spawn(turn(Arc::clone(&world)));
+    Ok(Serving {
+        api_url: format!("http://{}", http.address()),
+        token: Secret::new(identity.token),
+        registry_url: format!("http://{}", doors.registry()),
+        ssh_private_key: Secret::new(identity.ssh_private_key),
+        ssh_fingerprint,
+        port_offset: doors::PORT_OFFSET,
+        world,
+        doors,
+        http,
+        turning,
+        _block: block,
+    })
+}
+
+/// Turns the world when something is due, so that the doors see it in time.
+async fn turn(world: Arc<World>) {
+    let mut changes = world.changes();
+    loop {
+        match world.turn() {
+            Some(next) => tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                changed = changes.changed() => if changed.is_err() { return },
+            },
+            None => if changes.changed().await.is_err() { return },
+        }
+    }
+}
+
+fn identity(folder: &std::path::Path) -> Result<Identity, ServeError> {
+    let path = folder.join("identity.json");
+    let failed = |detail: String| ServeError::Identity { path: path.clone(), detail };
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).map_err(|error| failed(error.to_string()))?;
+            let text = key.to_openssh(LineEnding::LF).map_err(|error| failed(error.to_string()))?.to_string();
+            tracing::debug!(fingerprint = %key.fingerprint(HashAlg::Sha256), "a new world");
+            let seed: u64 = rand::random();
+            let identity = Identity {
+                seed,
+                block: free_block(seed),
+                token: format!("dop_v1_local{:016x}", rand::random::<u64>()),
+                ssh_private_key: text,
+            };
+            let bytes = serde_json::to_vec(&identity).map_err(|error| failed(error.to_string()))?;
+            write_private(&path, &bytes).map_err(|error| failed(error.to_string()))?;
+            Ok(identity)
+        }
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
+}
+
+/// A block of loopback addresses that nobody serves at this moment; 64 to 127 in the second place, 0 to 119 in the third.
+fn free_block(seed: u64) -> (u8, u8) {
+    let candidates = (0..200_u64).map(|step| {
+        let number = seed.wrapping_add(step.wrapping_mul(7919));
+        (64 + (number % 64) as u8, ((number / 64) % 120) as u8)
+    });
+    let free = |&(a, b): &(u8, u8)| std::net::TcpListener::bind((Ipv4Addr::new(127, a, b, 1), BLOCK_PORT)).is_ok();
+    candidates.clone().find(free).unwrap_or((77, 0))
+}
+
+/// Held while a block is served.
+const BLOCK_PORT: u16 = 7_000;
+
+async fn claim((a, b): (u8, u8)) -> Result<TcpListener, ServeError> {
+    let address = SocketAddr::from((Ipv4Addr::new(127, a, b, 1), BLOCK_PORT));
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { what: format!("the block of {address}"), source })
+}
