@@ -25,6 +25,8 @@ use crate::output::Printer;
 use crate::progress::Progress;
 use crate::source::Source;
 
+/// DigitalOcean's API.
+const DEFAULT_URL: &str = "https://api.digitalocean.com";
 /// Where `--local` keeps its world.
 pub(crate) const LOCAL_FOLDER: &str = ".seachange/local";
 
@@ -70,8 +72,11 @@ impl Session {
 
     fn assemble(spec: Spec, surroundings: Surroundings, printer: Printer) -> Result<Self> {
         let Surroundings { api_url, token, keys, passphrase, mirror, dial, state, serving } = surroundings;
-        let cloud = digitalocean::Client::new(digitalocean::Config::new(api_url, token))
-            .context(|| "cannot set up the API client".to_owned())?;
+        let cloud = {
+            let mut config = digitalocean::Config::new(token);
+            config.base_url = api_url;
+            digitalocean::Client::new(config).context(|| "cannot set up the API client".to_owned())?
+        };
         let host = match (&spec.ssh, keys) {
             (Some(ssh), Some(keys)) => {
                 let mut config = seachange_host::Config::new(keys);
@@ -88,7 +93,8 @@ impl Session {
             }
             _ => None,
         };
-        let registry = OciRegistry::new(RegistryConfig { mirror });
+        let registry = OciRegistry::new(RegistryConfig { mirror, ..RegistryConfig::default() })
+            .context(|| "cannot set up the registry client".to_owned())?;
         let log = Log::new(Arc::new(FolderStore::new(state)), &spec.stack);
         let stop = Stop::new();
         heed_signals(stop.clone());
@@ -168,9 +174,9 @@ fn for_real(spec: &Spec) -> Result<Surroundings> {
         None => (None, None),
         Some(ssh) => {
             let keys = match &ssh.private_key {
-                Some(PrivateKey::Text(text)) => Keys::Text(text.clone()),
-                Some(PrivateKey::File(path)) => Keys::File(expand_home(path)),
-                Some(PrivateKey::Agent) | None => {
+                PrivateKey::Text(text) => Keys::Text(text.clone()),
+                PrivateKey::File(path) => Keys::File(expand_home(path)),
+                PrivateKey::Agent => {
                     let socket = env::get(env::SSH_AUTH_SOCK).ok_or_else(|| {
                         Failure::new(format!("no SSH agent: {} is not set", env::SSH_AUTH_SOCK))
                             .help("start one (eval $(ssh-agent); ssh-add), or name a key: ssh.private_key: { file: ~/.ssh/id_ed25519 }")
@@ -185,7 +191,7 @@ fn for_real(spec: &Spec) -> Result<Surroundings> {
         Failure::new(format!("{} is no port number", env::PORT_OFFSET)).help(format!("unset {}", env::PORT_OFFSET))
     })?;
     Ok(Surroundings {
-        api_url: env::get(env::API_URL).unwrap_or_else(|| digitalocean::DEFAULT_URL.to_owned()),
+        api_url: env::get(env::API_URL).unwrap_or_else(|| DEFAULT_URL.to_owned()),
         token,
         keys,
         passphrase,

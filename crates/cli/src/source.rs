@@ -1,6 +1,5 @@
 //! Finds and reads the spec a command is about, and says all that is wrong with it.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use seachange_core::spec::{self, Spec, Variables};
 
 use crate::args::SpecArguments;
 use crate::env;
-use crate::failure::{Context as _, Failure, Result};
+use crate::failure::{Failure, Result};
 use crate::output::Printer;
 
 /// The file that is read if none is named.
@@ -48,20 +47,16 @@ impl Source {
         })?;
         let vars = variables(arguments)?;
         let lookup = |name: &str| env::get(name);
-        let missing = RefCell::new(Vec::new());
-        let supplied = |at: &str, name: &str| {
+        let supplied = |at: &str, _: &str| {
             let credential = ["ssh.", "app.registry.", "state."].iter().any(|prefix| at.starts_with(prefix));
             let stand_in = (arguments.local && credential) || (need == Need::Access && at.starts_with("app."));
-            if stand_in {
-                missing.borrow_mut().push(name.to_owned());
-            }
             stand_in.then(|| UNNEEDED.to_owned())
         };
         let (spec, diagnostics) =
             spec::read(&bytes, &Variables { env: &lookup, vars: &vars, supplied: &supplied });
         let source = diagnostic::Source {
             name: path.display().to_string(),
-            text: String::from_utf8_lossy(&bytes).into_owned(),
+            text: spec::shown(&bytes),
         };
         let errors = diagnostics.iter().filter(|found| found.severity == Severity::Error).count();
         let shown = diagnostic::render(&source, &diagnostics, printer.colour);

@@ -6,11 +6,12 @@ use seachange_core::observed::Observed;
 use seachange_core::plan::{Plan, Purpose};
 use seachange_core::planner::{self, Refusal};
 use seachange_core::run::RunRecord;
+use seachange_core::spec::Spec;
 use seachange_core::state::State;
 use seachange_engine::context::Context;
 use seachange_engine::journal::Journal;
 use seachange_engine::observe::{Need, Wanted, observe};
-use seachange_engine::store::{Lease, LogError};
+use seachange_engine::store::{Lease, LogError, Owner};
 use seachange_engine::{apply, recover};
 use seachange_report as report;
 
@@ -26,7 +27,7 @@ pub(crate) async fn state(session: &Session, context: &Context<'_>) -> Result<St
 }
 
 /// What a refresh shall look at, for this spec.
-pub(crate) fn wanted(session: &Session, state: &State, purpose: Purpose) -> Wanted {
+pub(crate) fn wanted(session: &Session, purpose: Purpose) -> Wanted {
     let spec = &session.spec;
     let applies = purpose == Purpose::Apply;
     Wanted {
@@ -34,7 +35,24 @@ pub(crate) fn wanted(session: &Session, state: &State, purpose: Purpose) -> Want
         ssh_fingerprints: spec.ssh.iter().flat_map(|ssh| ssh.fingerprints()).collect(),
         image: spec.app.as_ref().filter(|_| applies).map(|app| (app.image.clone(), app.registry.clone())),
         hosts: spec.ssh.is_some() && purpose != Purpose::Destroy,
-        catalogue: if applies { Need::for_spec(spec, state) } else { Need::Never },
+        catalogue: if applies { need(spec) } else { Need::Never },
+    }
+}
+
+/// What must be on offer for this spec.
+fn need(spec: &Spec) -> Need {
+    let balancer = spec.load_balancer.as_ref();
+    let both = |worker: &String, balancer: Option<&String>| {
+        let mut all: Vec<String> = balancer.into_iter().chain([worker]).cloned().collect();
+        all.sort();
+        all.dedup();
+        all
+    };
+    Need::IfMissing {
+        workers: spec.workers.count,
+        load_balancer: balancer.is_some(),
+        sizes: both(&spec.workers.size, balancer.map(|balancer| &balancer.size)),
+        images: both(&spec.workers.image, balancer.map(|balancer| &balancer.image)),
     }
 }
 
@@ -100,68 +118,65 @@ fn refused(refusals: &[Refusal]) -> Failure {
     failure
 }
 
-/// A state that is locked for us, with what earlier runs left settled.
-pub(crate) struct Locked {
-    pub(crate) lease: Lease,
-    pub(crate) state: State,
+/// The lock and the journal of a run, with what earlier runs left settled and recorded.
+pub(crate) struct Run {
+    lease: Lease,
+    pub(crate) journal: Journal,
 }
 
-/// Takes the lock, reads the newest state, and settles what an earlier run left open.
-pub(crate) async fn lock(session: &Session, context: &Context<'_>, operation: &str) -> Result<Locked> {
-    let owner = seachange_engine::store::Owner::of(context, operation, &crate::env::host_name());
-    let lease = session.log.acquire(owner).await.map_err(|error| match &error {
-        LogError::Held { .. } => Failure::of(&error).help("wait for that run, or run the same command again later"),
-        _ => Failure::of(&error).while_("cannot lock the state"),
-    })?;
-    let state = state(session, context).await?;
-    Ok(Locked { lease, state })
-}
+impl Run {
+    /// Takes the lock, opens the journal on the newest state, and settles what an earlier run left open.
+    pub(crate) async fn begin(session: &Session, context: &Context<'_>, operation: &str) -> Result<Self> {
+        let owner = Owner::here(context.by.clone(), operation);
+        let lease = session.log.acquire(context, owner).await.map_err(|error| match &error {
+            LogError::Held { .. } => Failure::of(&error).help("wait for that run, or run the same command again later"),
+            _ => Failure::of(&error).while_("cannot lock the state"),
+        })?;
+        let journal = Journal::open(context, &lease).await.context(|| "cannot open the journal".to_owned())?;
+        let run = Self { lease, journal };
+        match recover::recover(context, &run.journal).await {
+            Ok(_) => Ok(run),
+            Err(error) => {
+                run.end().await;
+                Err(explain(Failure::of(&error)))
+            }
+        }
+    }
 
-/// Refreshes; if an earlier run left effects with unknown outcomes, finds out what became of them and refreshes again.
-pub(crate) async fn settled(
-    context: &Context<'_>,
-    wanted: &Wanted,
-    state: &mut State,
-) -> Result<(Observed, Vec<seachange_core::journal::Entry>)> {
-    let observed = refresh(context, wanted, state).await?;
-    if state.pending.is_empty() {
-        return Ok((observed, Vec::new()));
-    }
-    let entries = recover::recover(context, state, &observed).await.map_err(|error| explain(Failure::of(&error)))?;
-    for entry in &entries {
-        state.record(entry);
-    }
-    Ok((refresh(context, wanted, state).await?, entries))
-}
-
-/// Carries a plan out and says what became of it.
-pub(crate) async fn carry_out(
-    session: &Session,
-    context: &Context<'_>,
-    locked: Locked,
-    learnt: Vec<seachange_core::journal::Entry>,
-    before: State,
-    plan: &Plan,
-    printer: Printer,
-) -> Result<RunRecord> {
-    let Locked { lease, .. } = locked;
-    let journal = Journal::open(&lease, before).await.context(|| "cannot open the journal".to_owned())?;
-    for entry in learnt {
-        journal.record(entry).await.context(|| "cannot record what an earlier run left".to_owned())?;
-    }
-    let ran = apply::apply(context, &journal, plan, &session.secrets()).await;
-    let state = journal.close().await;
-    let released = lease.release().await;
-    let record = ran.map_err(|error| {
-        let failure = Failure::of(&error).while_("the run could not go on");
-        keep(&state).map_or_else(|failure| failure, |path| {
-            failure.help(format!("what is known was saved to {}; run the same command again", path.display()))
+    /// Carries a plan out.
+    pub(crate) async fn carry_out(self, session: &Session, context: &Context<'_>, plan: &Plan) -> Result<RunRecord> {
+        let ran = apply::apply(context, &self.journal, plan, &session.secrets()).await;
+        let broken = self.journal.broken().is_some();
+        let state = self.end().await;
+        ran.map_err(|error| {
+            let failure = Failure::of(&error);
+            if !broken {
+                return failure.help("make a new plan: seachange plan");
+            }
+            keep(&state).map_or_else(
+                |failure| failure,
+                |path| failure.help(format!("what is known was saved to {}; run the same command again", path.display())),
+            )
         })
-    })?;
-    if let Err(error) = released {
-        printer.talk(&format!("warning: the lock could not be released: {error}; it ends by itself"));
     }
-    Ok(record)
+
+    /// Gives the lock back; what was known at the end. A lock that cannot be given back ends by itself.
+    pub(crate) async fn end(self) -> State {
+        let state = self.journal.close();
+        if let Err(error) = self.lease.release().await {
+            tracing::warn!(%error, "the lock could not be released; it ends by itself");
+        }
+        state
+    }
+}
+
+/// What earlier runs left open, found out and folded in, but not recorded: for a plan that only shows.
+pub(crate) async fn settle(context: &Context<'_>, state: &mut State) -> Result<()> {
+    let settled = recover::look(context, state).await.map_err(|error| explain(Failure::of(&error)))?;
+    for one in &settled {
+        state.record(&one.entry());
+    }
+    Ok(())
 }
 
 /// Saves a state that the store did not take beside the user's files.

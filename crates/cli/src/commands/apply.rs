@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use seachange_core::plan::{self, Plan, Purpose, check};
 use seachange_report as report;
 
-use crate::args::{self, Format, PlanOptions, RunOptions};
+use crate::args::{self, PlanOptions, RunOptions};
 use crate::failure::{Failure, Result};
 use crate::output::Printer;
 use crate::session::Session;
@@ -72,32 +72,32 @@ pub(crate) async fn perform(session: &Session, job: &Job, printer: Printer) -> R
     let context = session.context(usize::from(job.run.parallelism));
     let saved = job.saved.as_deref().map(super::show::read).transpose()?;
     let purpose = saved.as_ref().map_or(job.purpose, |plan| plan.purpose);
-    let locked = work::lock(session, &context, word(purpose)).await?;
-    let before = locked.state.clone();
-    let mut state = locked.state.clone();
-    let wanted = work::wanted(session, &state, purpose);
+    let run = work::Run::begin(session, &context, word(purpose)).await?;
+    let state = run.journal.state();
+    let wanted = work::wanted(session, purpose);
     let ready = async {
-        let (observed, learnt) = work::settled(&context, &wanted, &mut state).await?;
+        let observed = work::refresh(&context, &wanted, &state).await?;
         let plan = match saved {
             Some(plan) => fresh(plan, session, &state, &observed)?,
             None => work::plan(session, purpose, &job.options, &state, &observed)?,
         };
         contradictions(&plan, &state, &observed)?;
-        approve(&plan, job, printer).map(|go| (plan, learnt, go))
+        approve(&plan, job, printer).map(|go| go.then_some(plan))
     };
-    let (plan, learnt, go) = match ready.await {
-        Ok(ready) => ready,
-        Err(failure) => {
-            let _: std::result::Result<(), _> = locked.lease.release().await;
-            return Err(failure);
+    match ready.await {
+        Ok(Some(plan)) => {
+            let record = run.carry_out(session, &context, &plan).await?;
+            Ok(work::conclude(&record, &plan, printer))
         }
-    };
-    if !go {
-        let _: std::result::Result<(), _> = locked.lease.release().await;
-        return Ok(exit::FINE);
+        Ok(None) => {
+            run.end().await;
+            Ok(exit::FINE)
+        }
+        Err(failure) => {
+            run.end().await;
+            Err(failure)
+        }
     }
-    let record = work::carry_out(session, &context, locked, learnt, before, &plan, printer).await?;
-    Ok(work::conclude(&record, &plan, printer))
 }
 
 fn word(purpose: Purpose) -> &'static str {

@@ -121,8 +121,8 @@ async fn entrance(session: &Session) -> Result<(SocketAddr, String)> {
 async fn further_plan(session: &Session, printer: Printer) -> Result<bool> {
     let context = session.context(1);
     let mut state = work::state(session, &context).await?;
-    let wanted = work::wanted(session, &state, Purpose::Apply);
-    let (observed, _) = work::settled(&context, &wanted, &mut state).await?;
+    work::settle(&context, &mut state).await?;
+    let observed = work::refresh(&context, &work::wanted(session, Purpose::Apply), &state).await?;
     let plan = work::plan(session, Purpose::Apply, &PlanOptions::default(), &state, &observed)?;
     super::plan::show(&plan, args::Format::Text, printer);
     Ok(plan.is_empty())

@@ -26,7 +26,7 @@ async fn logs(session: &Session, arguments: &Logs, printer: Printer) -> Result<u
         return Err(Failure::new(format!("the stack {} has no hosts to ask: its spec has no ssh", session.spec.stack)));
     };
     let state = work::state(session, &context).await?;
-    let mut wanted = work::wanted(session, &state, Purpose::Rollback);
+    let mut wanted = work::wanted(session, Purpose::Rollback);
     wanted.hosts = false;
     let observed = work::refresh(&context, &wanted, &state).await?;
     let live = state

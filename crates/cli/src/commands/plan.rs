@@ -28,8 +28,8 @@ async fn plan(session: &Session, arguments: &args::Plan, printer: Printer) -> Re
     let context = session.context(1);
     let purpose = if arguments.destroy { Purpose::Destroy } else { Purpose::Apply };
     let mut state = work::state(session, &context).await?;
-    let wanted = work::wanted(session, &state, purpose);
-    let (observed, _) = work::settled(&context, &wanted, &mut state).await?;
+    work::settle(&context, &mut state).await?;
+    let observed = work::refresh(&context, &work::wanted(session, purpose), &state).await?;
     let plan = work::plan(session, purpose, &arguments.options, &state, &observed)?;
     if let Some(path) = &arguments.out {
         save(&plan, path)?;
