@@ -47,6 +47,7 @@ async fn after_a_death_at_any_changing_request_the_next_run_converges() {
                 () = world.died() => true,
             };
             assert!(died);
+            world.unlock().await;
             let record = run(&world, missing).await;
             assert!(record.succeeded(), "{told}: {:#?}", record.failures().collect::<Vec<_>>());
             is_whole(&world, &told);
@@ -92,4 +93,22 @@ async fn a_stop_at_any_second_parks_the_run_and_the_next_one_goes_on() {
         assert!(record.succeeded(), "{told}: {:#?}", record.failures().collect::<Vec<_>>());
         is_whole(&world, &told);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_lost_its_lock_sends_nothing_more() {
+    let world = World::new();
+    let lease = crate::world::lease(&world.log(), &world).await;
+    let context = world.context();
+    let journal = seachange_engine::Journal::open(&context, &lease).await.unwrap();
+    let plan = missing(&journal.state());
+    let secrets = seachange_engine::AppSecrets::default();
+    let (ended, before) =
+        tokio::join!(seachange_engine::apply(&context, &journal, &plan, &secrets), async {
+            tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+            world.unlock().await;
+            world.inner().changes
+        });
+    assert!(matches!(ended, Err(seachange_engine::ApplyError::Journal { .. })), "{ended:?}");
+    assert_eq!(world.inner().changes, before);
 }

@@ -133,6 +133,15 @@ async fn a_container_that_ends_ends_the_gate_at_once_with_its_last_words() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn successes_count_only_in_a_row() {
+    let world = serving().await;
+    world.inner().flapping = true;
+    let record = run(&world, swap).await;
+    assert_eq!(failure(&record).causes, ["it did not answer 3 × 200 in a row within 30 s"]);
+    at_rest(&world, ONE, TWO, "flapping");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_check_that_says_no_keeps_users_where_they_are() {
     let world = serving().await;
     let secrets = AppSecrets { checks: vec![vec!["false".to_owned()]], ..AppSecrets::default() };
@@ -213,6 +222,7 @@ async fn after_a_death_at_any_changing_request_the_next_run_ends_the_release() {
                 record = run(&world, swap) => panic!("{told}: it lived, {record:?}"),
                 () = world.died() => {}
             }
+            world.unlock().await;
             let record = run(&world, swap).await;
             assert!(record.succeeded(), "{told}: {:#?}", failure(&record));
             at_rest(&world, TWO, ONE, &told);

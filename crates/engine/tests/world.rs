@@ -4,6 +4,9 @@
 //! It watches what no run may ever do: change something that the durable journal does not speak of, stop the live
 //! worker's container, or move users to a worker that does not answer.
 
+mod cloud;
+mod host;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,16 +19,10 @@ use jiff::Timestamp;
 use seachange_core::checks::{CheckFailed, Checks};
 use seachange_core::clock::Clock;
 use seachange_core::cloud::{
-    Account, Action, ActionId, ActionStatus, BaseImage, Cloud, CloudError, DnsRecord,
-    DnsRecordWrite, Droplet, DropletCreate, DropletId, DropletStatus, RecordId, RequestAllowance,
-    ReservedIp, Size, SshKey, SshKeyId,
+    CloudError, DnsRecord, Droplet, DropletId, DropletStatus, ReservedIp, SshKey,
 };
 use seachange_core::event::{Event, Listener};
-use seachange_core::host::{
-    Boot, Contact, Container, ContainerSpec, ContainerState, Credentials, Host, HostError, HostKey,
-    Installed, Probe, ProbeOutcome, PullProgress, Route, Service, Target,
-};
-use seachange_core::image::{Digest, ImageRef};
+use seachange_core::host::{Container, ContainerState};
 use seachange_core::journal::OperationKind;
 use seachange_core::names;
 use seachange_core::state::State;
@@ -89,6 +86,9 @@ pub(crate) struct Inner {
     /// Digests that answer the gate, but not users.
     pub(crate) broken_outside: BTreeSet<String>,
     pub(crate) events: Vec<Event>,
+    /// Every third probe of a container is answered with 503.
+    pub(crate) flapping: bool,
+    probes: u64,
     /// Assigns are accepted and never take effect.
     pub(crate) stuck: bool,
     next: u64,
@@ -146,6 +146,14 @@ impl World {
     pub(crate) async fn died(&self) {
         self.dead.subscribe().wait_for(|&dead| dead).await.unwrap();
         self.dead.send_replace(false);
+    }
+
+    /// Frees the lock of a process that died, so that the next run begins within every lag and every event under way.
+    pub(crate) async fn unlock(&self) {
+        let log = self.log();
+        if let Some(holder) = log.holder().await.unwrap() {
+            log.unlock(holder.epoch).await.unwrap();
+        }
     }
 
     /// The worker's container, by its droplet's name.
@@ -330,417 +338,6 @@ impl Inner {
         let region = "fra1".to_owned();
         Some(ReservedIp { ip, region, droplet: *target, locked: moving.is_some() })
     }
-}
-
-fn not_found<T>(object: impl ToString) -> Result<T, CloudError> {
-    Err(CloudError::NotFound { object: object.to_string() })
-}
-
-#[async_trait]
-impl Cloud for World {
-    async fn droplets_by_tag(&self, tag: &str) -> Result<Vec<Droplet>, CloudError> {
-        let pages = {
-            let inner = self.inner();
-            inner.droplets.len().div_ceil(200).max(1) as u64
-        };
-        self.read(|inner| {
-            inner.requests += pages - 1;
-            let now = Instant::now();
-            let listed = inner.droplets.values().filter(|(droplet, born, _)| {
-                let tags = droplet.tags.iter().flatten();
-                now >= *born + LAG && tags.into_iter().any(|there| names::same_tag(there, tag))
-            });
-            Ok(listed.map(|(droplet, ..)| droplet.clone()).collect())
-        })
-        .await
-    }
-
-    async fn droplet(&self, id: DropletId) -> Result<Droplet, CloudError> {
-        self.read(|inner| match inner.droplets.get(&id) {
-            Some((droplet, ..)) => Ok(droplet.clone()),
-            None => not_found(id),
-        })
-        .await
-    }
-
-    async fn create_droplets(&self, create: &DropletCreate) -> Result<Vec<Droplet>, CloudError> {
-        assert!((1..=10).contains(&create.names.len()));
-        let owned = create.tags.iter().any(|tag| *tag == names::owner_tag(STACK));
-        let pending = self.durable().map(|state| state.pending).unwrap_or_default();
-        let attempt = create.tags.iter().find_map(|tag| names::attempt_of(STACK, tag));
-        let known = pending.keys().any(|operation| attempt == Some(operation.0.as_str()));
-        if !owned || !known {
-            self.inner().violations.push("a create without owner or attempt".to_owned());
-        }
-        self.change(format!("create droplets {}", create.names.join(" ")), |inner| {
-            let born = Instant::now();
-            let one = |name: &String| {
-                let droplet = Droplet {
-                    id: DropletId(inner.id()),
-                    name: name.clone(),
-                    status: DropletStatus::New,
-                    locked: true,
-                    size: create.size.clone(),
-                    region: create.region.clone(),
-                    image: Some(create.image.clone()),
-                    public_ipv4: None,
-                    private_ipv4: None,
-                    tags: Some(create.tags.clone()),
-                    created_at: Timestamp::UNIX_EPOCH,
-                };
-                inner.droplets.insert(droplet.id, (droplet.clone(), born, None));
-                droplet
-            };
-            Ok(create.names.iter().map(one).collect())
-        })
-        .await
-    }
-
-    async fn delete_droplet(&self, id: DropletId) -> Result<(), CloudError> {
-        self.change(format!("delete droplet {id}"), |inner| {
-            if let Some((_, _, going)) = inner.droplets.get_mut(&id) {
-                going.get_or_insert(Instant::now() + GOING);
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn tag_droplets(&self, tag: &str, ids: &[DropletId]) -> Result<(), CloudError> {
-        self.change(format!("tag {tag} {ids:?}"), |inner| {
-            for id in ids {
-                let Some((droplet, ..)) = inner.droplets.get_mut(id) else { return not_found(id) };
-                let tags = droplet.tags.get_or_insert_default();
-                if !tags.iter().any(|there| names::same_tag(there, tag)) {
-                    tags.push(tag.to_owned());
-                }
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn untag_droplets(&self, tag: &str, ids: &[DropletId]) -> Result<(), CloudError> {
-        self.change(format!("untag {tag} {ids:?}"), |inner| {
-            for id in ids {
-                if let Some((droplet, ..)) = inner.droplets.get_mut(id) {
-                    droplet
-                        .tags
-                        .get_or_insert_default()
-                        .retain(|there| !names::same_tag(there, tag));
-                }
-            }
-            let workers = inner.droplets.values();
-            let prod = |tags: &Vec<String>| tags.iter().any(|tag| tag == names::PROD);
-            if !workers.into_iter().any(|(droplet, ..)| droplet.tags.as_ref().is_some_and(prod)) {
-                inner.violations.push("an instant without PROD".to_owned());
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn delete_tag(&self, tag: &str) -> Result<(), CloudError> {
-        self.change(format!("delete tag {tag}"), |_| Ok(())).await
-    }
-
-    async fn reserved_ips(&self) -> Result<Vec<ReservedIp>, CloudError> {
-        self.read(|inner| Ok(inner.ips.keys().filter_map(|ip| inner.reserved(*ip)).collect())).await
-    }
-
-    async fn reserved_ip(&self, ip: Ipv4Addr) -> Result<ReservedIp, CloudError> {
-        self.read(|inner| inner.reserved(ip).map_or_else(|| not_found(ip), Ok)).await
-    }
-
-    async fn create_reserved_ip(&self, droplet: DropletId) -> Result<ReservedIp, CloudError> {
-        self.change(format!("reserve for {droplet}"), |inner| {
-            let last = u8::try_from(inner.ips.len() + 5).unwrap();
-            let ip = Ipv4Addr::new(203, 0, 113, last);
-            inner.ips.insert(ip, (None, Some((droplet, Instant::now() + ASSIGN))));
-            inner.reserved(ip).map_or_else(|| not_found(ip), Ok)
-        })
-        .await
-    }
-
-    async fn assign_reserved_ip(
-        &self,
-        ip: Ipv4Addr,
-        droplet: DropletId,
-    ) -> Result<Action, CloudError> {
-        self.change(format!("assign {ip} {droplet}"), |inner| {
-            let id = ActionId(inner.id());
-            let Some((_, moving)) = inner.ips.get_mut(&ip) else { return not_found(ip) };
-            if moving.is_some() {
-                let (request, detail) = ("assign".to_owned(), "pending event".to_owned());
-                return Err(CloudError::Pending { request, detail });
-            }
-            *moving = Some((droplet, Instant::now() + ASSIGN));
-            Ok(Action { id, status: ActionStatus::InProgress, kind: "assign_ip".to_owned() })
-        })
-        .await
-    }
-
-    async fn reserved_ip_action(&self, ip: Ipv4Addr, _: ActionId) -> Result<Action, CloudError> {
-        self.read(|_| not_found(ip)).await
-    }
-
-    async fn delete_reserved_ip(&self, ip: Ipv4Addr) -> Result<(), CloudError> {
-        self.change(format!("delete ip {ip}"), |inner| {
-            inner.ips.remove(&ip);
-            Ok(())
-        })
-        .await
-    }
-
-    async fn dns_records(&self, zone: &str) -> Result<Vec<DnsRecord>, CloudError> {
-        self.read(|inner| inner.zones.get(zone).cloned().map_or_else(|| not_found(zone), Ok)).await
-    }
-
-    async fn create_zone(&self, zone: &str) -> Result<(), CloudError> {
-        self.change(format!("create zone {zone}"), |inner| {
-            if inner.zones.contains_key(zone) {
-                let (request, detail) = ("create zone".to_owned(), "it exists".to_owned());
-                return Err(CloudError::Invalid { request, detail });
-            }
-            inner.zones.insert(zone.to_owned(), Vec::new());
-            Ok(())
-        })
-        .await
-    }
-
-    async fn delete_zone(&self, zone: &str) -> Result<(), CloudError> {
-        self.change(format!("delete zone {zone}"), |inner| {
-            inner.zones.remove(zone);
-            Ok(())
-        })
-        .await
-    }
-
-    async fn create_dns_record(
-        &self,
-        zone: &str,
-        record: &DnsRecordWrite,
-    ) -> Result<DnsRecord, CloudError> {
-        self.change(format!("create record {}", record.name), |inner| {
-            let id = RecordId(inner.id());
-            let DnsRecordWrite { kind, name, data, ttl } = record.clone();
-            let Some(records) = inner.zones.get_mut(zone) else { return not_found(zone) };
-            let record = DnsRecord { id, kind, name, data, ttl };
-            records.push(record.clone());
-            Ok(record)
-        })
-        .await
-    }
-
-    async fn update_dns_record(
-        &self,
-        zone: &str,
-        id: RecordId,
-        write: &DnsRecordWrite,
-    ) -> Result<DnsRecord, CloudError> {
-        self.change(format!("update record {}", write.name), |inner| {
-            let records = inner.zones.get_mut(zone).into_iter().flatten();
-            let Some(record) = records.into_iter().find(|record| record.id == id) else {
-                return not_found(zone);
-            };
-            let DnsRecordWrite { kind, name, data, ttl } = write.clone();
-            *record = DnsRecord { id, kind, name, data, ttl };
-            Ok(record.clone())
-        })
-        .await
-    }
-
-    async fn delete_dns_record(&self, zone: &str, id: RecordId) -> Result<(), CloudError> {
-        self.change(format!("delete record {}", id.0), |inner| {
-            if let Some(records) = inner.zones.get_mut(zone) {
-                records.retain(|record| record.id != id);
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn ssh_key(&self, fingerprint: &str) -> Result<SshKey, CloudError> {
-        self.read(|inner| {
-            let key = inner.keys.iter().find(|key| key.fingerprint == fingerprint);
-            key.cloned().map_or_else(|| not_found(fingerprint), Ok)
-        })
-        .await
-    }
-
-    async fn create_ssh_key(&self, name: &str, public_key: &str) -> Result<SshKey, CloudError> {
-        self.change(format!("create key {name}"), |inner| {
-            let key = SshKey {
-                id: SshKeyId(inner.id()),
-                name: name.to_owned(),
-                fingerprint: format!("fp:{public_key}"),
-                public_key: public_key.to_owned(),
-            };
-            inner.keys.push(key.clone());
-            Ok(key)
-        })
-        .await
-    }
-
-    async fn delete_ssh_key(&self, id: SshKeyId) -> Result<(), CloudError> {
-        self.change(format!("delete key {}", id.0), |inner| {
-            inner.keys.retain(|key| key.id != id);
-            Ok(())
-        })
-        .await
-    }
-
-    async fn sizes(&self) -> Result<Vec<Size>, CloudError> {
-        self.read(|_| Ok(Vec::new())).await
-    }
-
-    async fn base_image(&self, slug: &str) -> Result<BaseImage, CloudError> {
-        self.read(|_| not_found(slug)).await
-    }
-
-    async fn account(&self) -> Result<Account, CloudError> {
-        self.read(|_| Ok(Account { droplet_limit: 10, reserved_ip_limit: 3 })).await
-    }
-
-    fn allowance(&self) -> Option<RequestAllowance> {
-        None
-    }
-
-    fn requests_sent(&self) -> u64 {
-        self.inner().requests
-    }
-}
-
-impl World {
-    /// The droplet at an address, if SSH answers there.
-    fn reach(&self, target: &Target) -> Result<Instant, HostError> {
-        let mut inner = self.inner();
-        inner.settle();
-        let refused = || HostError::Unreachable {
-            address: target.address,
-            detail: "connection refused".to_owned(),
-        };
-        let (_, born, _) = inner.droplet_at(target.address).ok_or_else(refused)?;
-        Ok(*born + BOOT + ADDRESS)
-    }
-}
-
-#[async_trait]
-impl Host for World {
-    async fn contact(&self, target: &Target, _: Service) -> Result<Contact, HostError> {
-        let up = self.reach(target)?;
-        let boot = if Instant::now() >= up + READY {
-            Boot::Ready
-        } else {
-            Boot::Running { detail: "modules-final".to_owned() }
-        };
-        Ok(Contact { host_key: HostKey(format!("ssh-ed25519 {}", target.address)), boot })
-    }
-
-    async fn containers(&self, target: &Target, _: &str) -> Result<Vec<Container>, HostError> {
-        self.reach(target)?;
-        Ok(self.inner().containers.get(&target.address).cloned().into_iter().collect())
-    }
-
-    async fn pull(
-        &self,
-        target: &Target,
-        _: &ImageRef,
-        _: &Digest,
-        _: Option<&Credentials>,
-        progress: PullProgress<'_>,
-    ) -> Result<(), HostError> {
-        self.reach(target)?;
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        progress(100, Some(100));
-        Ok(())
-    }
-
-    async fn ensure_container(
-        &self,
-        target: &Target,
-        spec: &ContainerSpec,
-    ) -> Result<Container, HostError> {
-        self.reach(target)?;
-        let changed = self
-            .change(format!("container {}", spec.digest.short()), |inner| {
-                let ipv4 = target.address;
-                let same = inner.containers.get(&ipv4).is_some_and(|there| {
-                    there.labels["digest"] == spec.labels["digest"]
-                        && there.labels["config"] == spec.labels["config"]
-                });
-                let live = inner.ips.values().find_map(|(live, _)| *live);
-                let at = inner.droplet_at(ipv4).map(|(droplet, ..)| droplet.id);
-                if live == at && inner.containers.contains_key(&ipv4) && !same {
-                    inner.violations.push("the live container was replaced".to_owned());
-                }
-                let state = if inner.crashing.contains(spec.digest.as_str()) {
-                    ContainerState::Exited { code: 137 }
-                } else {
-                    ContainerState::Running
-                };
-                let container = Container {
-                    id: "c".to_owned(),
-                    name: spec.name.clone(),
-                    state,
-                    labels: spec.labels.clone(),
-                    created_at: None,
-                };
-                inner.containers.insert(ipv4, container.clone());
-                Ok(container)
-            })
-            .await;
-        changed.map_err(|error| HostError::Failed {
-            address: target.address,
-            operation: "ensure".to_owned(),
-            detail: error.to_string(),
-        })
-    }
-
-    async fn logs(&self, _: &Target, _: &str, _: usize) -> Result<Vec<String>, HostError> {
-        Ok(vec!["out of memory".to_owned()])
-    }
-
-    async fn remove_container(&self, _: &Target, _: &str) -> Result<(), HostError> {
-        Ok(())
-    }
-
-    async fn config_digest(&self, _: &Target) -> Result<Option<String>, HostError> {
-        Ok(None)
-    }
-
-    async fn install_config(&self, target: &Target, text: &str) -> Result<Installed, HostError> {
-        self.reach(target)?;
-        let before = self.inner().configs.insert(target.address, text.to_owned());
-        Ok(if before.as_deref() == Some(text) { Installed::AlreadySo } else { Installed::Changed })
-    }
-
-    async fn probe(&self, probe: &Probe) -> ProbeOutcome {
-        tokio::time::sleep(Duration::from_millis(3)).await;
-        let mut inner = self.inner();
-        inner.settle();
-        let (ipv4, outside) = match &probe.route {
-            Route::Container { target, .. } => (Some(target.address), false),
-            Route::Public { .. } => {
-                let live = inner.ips.values().find_map(|(live, _)| *live);
-                let droplet = live.and_then(|live| inner.droplets.get(&live));
-                (droplet.and_then(|(droplet, ..)| droplet.public_ipv4), true)
-            }
-        };
-        let refused = ProbeOutcome::NoAnswer { detail: "connection refused".to_owned() };
-        let Some(container) = ipv4.and_then(|ipv4| inner.containers.get(&ipv4)) else {
-            return refused;
-        };
-        if container.state != ContainerState::Running {
-            return refused;
-        }
-        let took = Duration::from_millis(3);
-        let digest = container.labels["digest"].clone();
-        let status = if outside && inner.broken_outside.contains(&digest) { 502 } else { 200 };
-        ProbeOutcome::Answer { status, body: digest, took }
-    }
-
-    async fn forget(&self, _: Ipv4Addr) {}
 }
 
 impl Clock for World {
