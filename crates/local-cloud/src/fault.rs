@@ -67,7 +67,9 @@ impl Faults {
     /// What happens to this request, if a rule fits it. Uses the rule up by one.
     pub(crate) fn strike(&mut self, method: &str, path: &str) -> Option<Effect> {
         let fits = |rule: &&mut Rule| {
-            (rule.method.is_empty() || rule.method.eq_ignore_ascii_case(method)) && path.contains(&rule.path) && rule.times > 0
+            (rule.method.is_empty() || rule.method.eq_ignore_ascii_case(method))
+                && path.contains(&rule.path)
+                && rule.times > 0
         };
         for rule in self.rules.iter_mut().filter(fits) {
             if rule.after > 0 {

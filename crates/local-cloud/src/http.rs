@@ -76,26 +76,38 @@ pub(crate) enum Reply {
     List(&'static str, Vec<Value>),
 }
 
-async fn answer(State(world): State<Arc<World>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
+async fn answer(
+    State(world): State<Arc<World>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
     let path = uri.path().to_owned();
     if let Some(rest) = path.strip_prefix("/_local/") {
         return admin(&world, rest, &method, &body);
     }
     world.note_request(method.as_str(), &path);
     let (allowance, token) = world.allowance();
-    let finish = |reply: Result<Response<Body>, Refusal>| with_headers(reply.unwrap_or_else(|refusal| refuse(&refusal)), allowance);
+    let finish = |reply: Result<Response<Body>, Refusal>| {
+        with_headers(reply.unwrap_or_else(|refusal| refuse(&refusal)), allowance)
+    };
     if let Some(retry_after) = allowance.refused {
         let mut response = finish(Err(Refusal::too_many()));
         set(&mut response, "retry-after", retry_after);
         return response;
     }
-    let sent = headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Bearer "));
+    let sent = headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
     let known = sent.is_some_and(|sent| token.as_ref().is_none_or(|token| token == sent));
     if !known {
         return finish(Err(Refusal::unauthorized()));
     }
     let strike = world.with_faults(|faults| faults.strike(method.as_str(), &path));
-    let host = headers.get("host").and_then(|value| value.to_str().ok()).unwrap_or("localhost").to_owned();
+    let host =
+        headers.get("host").and_then(|value| value.to_str().ok()).unwrap_or("localhost").to_owned();
     let respond = || respond(&world, method.as_str(), &uri, &host, &body);
     match strike {
         None | Some(Effect::ActionErrors) => finish(respond()),
@@ -117,10 +129,17 @@ async fn answer(State(world): State<Arc<World>>, method: Method, uri: Uri, heade
     }
 }
 
-fn respond(world: &World, method: &str, uri: &Uri, host: &str, body: &[u8]) -> Result<Response<Body>, Refusal> {
+fn respond(
+    world: &World,
+    method: &str,
+    uri: &Uri,
+    host: &str,
+    body: &[u8],
+) -> Result<Response<Body>, Refusal> {
     let body = match body {
         [] => Value::Null,
-        bytes => serde_json::from_slice(bytes).map_err(|_| Refusal::bad_request("Unable to parse the request body as JSON."))?,
+        bytes => serde_json::from_slice(bytes)
+            .map_err(|_| Refusal::bad_request("Unable to parse the request body as JSON."))?,
     };
     let segments = uri.path().split('/').filter(|segment| !segment.is_empty()).map(decode);
     let query = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
@@ -128,7 +147,9 @@ fn respond(world: &World, method: &str, uri: &Uri, host: &str, body: &[u8]) -> R
     let ask = Ask {
         method,
         path: segments.collect(),
-        query: pairs.map(|(name, value)| (decode(name), decode(&value.replace('+', " ")))).collect(),
+        query: pairs
+            .map(|(name, value)| (decode(name), decode(&value.replace('+', " "))))
+            .collect(),
         body,
     };
     Ok(match route::route(world, &ask)? {
@@ -139,7 +160,13 @@ fn respond(world: &World, method: &str, uri: &Uri, host: &str, body: &[u8]) -> R
 }
 
 /// One page of a list, with links and the total.
-fn page(ask: &Ask<'_>, path: &str, host: &str, key: &str, items: Vec<Value>) -> Result<Value, Refusal> {
+fn page(
+    ask: &Ask<'_>,
+    path: &str,
+    host: &str,
+    key: &str,
+    items: Vec<Value>,
+) -> Result<Value, Refusal> {
     let number = |name: &str, default: usize, most: usize| match ask.query(name) {
         None => Ok(default),
         Some(text) => match text.parse::<usize>() {
@@ -153,7 +180,10 @@ fn page(ask: &Ask<'_>, path: &str, host: &str, key: &str, items: Vec<Value>) -> 
     let last = total.div_ceil(size).max(1);
     let link = |page: usize| {
         let others = ask.query.iter().filter(|(name, _)| name != "page");
-        let query: Vec<String> = others.map(|(name, value)| format!("{name}={}", encode(value))).chain([format!("page={page}")]).collect();
+        let query: Vec<String> = others
+            .map(|(name, value)| format!("{name}={}", encode(value)))
+            .chain([format!("page={page}")])
+            .collect();
         json!(format!("http://{host}{path}?{}", query.join("&")))
     };
     let mut pages = serde_json::Map::new();
@@ -166,7 +196,8 @@ fn page(ask: &Ask<'_>, path: &str, host: &str, key: &str, items: Vec<Value>) -> 
         pages.insert("last".to_owned(), link(last));
     }
     let links = if pages.is_empty() { json!({}) } else { json!({ "pages": pages }) };
-    let cut: Vec<Value> = items.into_iter().skip((this - 1).saturating_mul(size)).take(size).collect();
+    let cut: Vec<Value> =
+        items.into_iter().skip((this - 1).saturating_mul(size)).take(size).collect();
     Ok(json!({ key: cut, "links": links, "meta": { "total": total } }))
 }
 
@@ -192,7 +223,9 @@ fn admin(world: &World, path: &str, method: &Method, body: &[u8]) -> Response<Bo
 
 /// An answer that never comes whole: the body ends in an error, so the connection is torn down.
 fn lost() -> Response<Body> {
-    let broken = futures::stream::once(async { Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset)) });
+    let broken = futures::stream::once(async {
+        Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    });
     let mut response = response(200, Body::from_stream(broken));
     set(&mut response, "content-type", Some("application/json"));
     response
@@ -200,7 +233,9 @@ fn lost() -> Response<Body> {
 
 fn failed(status: u16, html: bool) -> Response<Body> {
     if html {
-        let page = format!("<html><head><title>{status}</title></head><body><h1>Error {status}</h1>cloudflare</body></html>");
+        let page = format!(
+            "<html><head><title>{status}</title></head><body><h1>Error {status}</h1>cloudflare</body></html>"
+        );
         let mut response = response(status, Body::from(page));
         set(&mut response, "content-type", Some("text/html"));
         return response;
@@ -214,7 +249,11 @@ fn failed(status: u16, html: bool) -> Response<Body> {
         429 => "too_many_requests",
         _ => "server_error",
     };
-    let message = if status == 422 { "Droplet already has a pending event." } else { "Server was unable to give you a response." };
+    let message = if status == 422 {
+        "Droplet already has a pending event."
+    } else {
+        "Server was unable to give you a response."
+    };
     json_response(status, &json!({ "id": id, "message": message }))
 }
 
@@ -230,12 +269,17 @@ fn json_response(status: u16, value: &Value) -> Response<Body> {
 
 fn response(status: u16, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
 }
 
-fn with_headers(mut response: Response<Body>, allowance: crate::world::account::Allowance) -> Response<Body> {
-    let reset = jiff::Timestamp::now().as_second() + i64::try_from(allowance.reset.as_secs()).unwrap_or_default();
+fn with_headers(
+    mut response: Response<Body>,
+    allowance: crate::world::account::Allowance,
+) -> Response<Body> {
+    let reset = jiff::Timestamp::now().as_second()
+        + i64::try_from(allowance.reset.as_secs()).unwrap_or_default();
     set(&mut response, "ratelimit-limit", Some(allowance.limit));
     set(&mut response, "ratelimit-remaining", Some(allowance.remaining));
     set(&mut response, "ratelimit-reset", Some(reset));
@@ -272,5 +316,7 @@ fn decode(text: &str) -> String {
 
 fn encode(text: &str) -> String {
     let safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~:".contains(byte);
-    text.bytes().map(|byte| if safe(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if safe(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }

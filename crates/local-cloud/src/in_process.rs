@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use seachange_core::cloud::{
-    Account, Action, ActionId, ActionStatus, BaseImage, Cloud, CloudError, DnsRecord, DnsRecordWrite, Droplet, DropletCreate,
-    DropletId, DropletStatus, RecordId, RequestAllowance, ReservedIp, Size, SshKey, SshKeyId,
+    Account, Action, ActionId, ActionStatus, BaseImage, Cloud, CloudError, DnsRecord,
+    DnsRecordWrite, Droplet, DropletCreate, DropletId, DropletStatus, RecordId, RequestAllowance,
+    ReservedIp, Size, SshKey, SshKeyId,
 };
 
 use crate::fault::Effect;
@@ -35,9 +36,17 @@ impl InProcess {
     }
 
     /// One request: counted, delayed, struck by faults, carried out.
-    async fn request<T>(&self, method: &str, path: &str, act: impl FnOnce(&World) -> Answer<T>) -> Result<T, CloudError> {
+    async fn request<T>(
+        &self,
+        method: &str,
+        path: &str,
+        act: impl FnOnce(&World) -> Answer<T>,
+    ) -> Result<T, CloudError> {
         let request = format!("{method} {path}");
-        let unknown = |detail: &str| CloudError::Unknown { request: request.clone(), detail: detail.to_owned() };
+        let unknown = |detail: &str| CloudError::Unknown {
+            request: request.clone(),
+            detail: detail.to_owned(),
+        };
         self.sent.fetch_add(1, Ordering::Relaxed);
         self.world.note_request(method, path);
         tokio::time::sleep(self.latency).await;
@@ -82,7 +91,9 @@ fn failed(status: u16, request: &str, method: &str) -> CloudError {
         409 | 412 => CloudError::Conflict { request, detail },
         422 => CloudError::Pending { request, detail },
         429 => CloudError::RateLimited { detail },
-        _ if method == "GET" => CloudError::Unavailable { endpoint: "the local world".to_owned(), detail },
+        _ if method == "GET" => {
+            CloudError::Unavailable { endpoint: "the local world".to_owned(), detail }
+        }
         _ => CloudError::Unknown { request, detail },
     }
 }
@@ -106,23 +117,29 @@ fn refused(refusal: &Refusal, request: &str) -> CloudError {
 impl Cloud for InProcess {
     async fn droplets_by_tag(&self, tag: &str) -> Result<Vec<Droplet>, CloudError> {
         let filter = Filter { tag: Some(tag.to_owned()), name: None };
-        let found = self.request("GET", "/v2/droplets", |world| Ok(world.droplets(&filter))).await?;
+        let found =
+            self.request("GET", "/v2/droplets", |world| Ok(world.droplets(&filter))).await?;
         self.pages(found.len()).await;
         Ok(found.into_iter().map(|droplet| self.droplet_of(droplet)).collect())
     }
 
     async fn droplet(&self, id: DropletId) -> Result<Droplet, CloudError> {
-        let found = self.request("GET", &format!("/v2/droplets/{id}"), |world| world.droplet(id)).await?;
+        let found =
+            self.request("GET", &format!("/v2/droplets/{id}"), |world| world.droplet(id)).await?;
         Ok(self.droplet_of(found))
     }
 
     async fn create_droplets(&self, create: &DropletCreate) -> Result<Vec<Droplet>, CloudError> {
-        let created = self.request("POST", "/v2/droplets", |world| world.create_droplets(create)).await?;
+        let created =
+            self.request("POST", "/v2/droplets", |world| world.create_droplets(create)).await?;
         Ok(created.into_iter().map(|(droplet, _)| self.droplet_of(droplet)).collect())
     }
 
     async fn delete_droplet(&self, id: DropletId) -> Result<(), CloudError> {
-        gone(self.request("DELETE", &format!("/v2/droplets/{id}"), |world| world.delete_droplet(id)).await)
+        gone(
+            self.request("DELETE", &format!("/v2/droplets/{id}"), |world| world.delete_droplet(id))
+                .await,
+        )
     }
 
     async fn tag_droplets(&self, tag: &str, ids: &[DropletId]) -> Result<(), CloudError> {
@@ -144,46 +161,70 @@ impl Cloud for InProcess {
         let tags = self.request("GET", "/v2/tags", |world| Ok(world.tags())).await?;
         match tags.into_iter().find(|(found, _)| found.name.eq_ignore_ascii_case(tag)) {
             None => Ok(()),
-            Some((found, _)) => gone(self.request("DELETE", &path, |world| world.mark(&found.name, ids, false)).await),
+            Some((found, _)) => gone(
+                self.request("DELETE", &path, |world| world.mark(&found.name, ids, false)).await,
+            ),
         }
     }
 
     async fn delete_tag(&self, tag: &str) -> Result<(), CloudError> {
-        gone(self.request("DELETE", &format!("/v2/tags/{tag}"), |world| world.delete_tag(tag)).await)
+        gone(
+            self.request("DELETE", &format!("/v2/tags/{tag}"), |world| world.delete_tag(tag)).await,
+        )
     }
 
     async fn reserved_ips(&self) -> Result<Vec<ReservedIp>, CloudError> {
-        let found = self.request("GET", "/v2/reserved_ips", |world| Ok(world.reserved_ips())).await?;
+        let found =
+            self.request("GET", "/v2/reserved_ips", |world| Ok(world.reserved_ips())).await?;
         self.pages(found.len()).await;
         Ok(found.into_iter().map(|(reserved, locked)| reserved_of(reserved, locked)).collect())
     }
 
     async fn reserved_ip(&self, ip: Ipv4Addr) -> Result<ReservedIp, CloudError> {
-        let (reserved, locked) = self.request("GET", &format!("/v2/reserved_ips/{ip}"), |world| world.reserved_ip(ip)).await?;
+        let (reserved, locked) = self
+            .request("GET", &format!("/v2/reserved_ips/{ip}"), |world| world.reserved_ip(ip))
+            .await?;
         Ok(reserved_of(reserved, locked))
     }
 
     async fn create_reserved_ip(&self, droplet: DropletId) -> Result<ReservedIp, CloudError> {
-        let (reserved, _) = self.request("POST", "/v2/reserved_ips", |world| world.reserve(Some(droplet), None)).await?;
+        let (reserved, _) = self
+            .request("POST", "/v2/reserved_ips", |world| world.reserve(Some(droplet), None))
+            .await?;
         Ok(reserved_of(reserved, true))
     }
 
-    async fn assign_reserved_ip(&self, ip: Ipv4Addr, droplet: DropletId) -> Result<Action, CloudError> {
+    async fn assign_reserved_ip(
+        &self,
+        ip: Ipv4Addr,
+        droplet: DropletId,
+    ) -> Result<Action, CloudError> {
         let path = format!("/v2/reserved_ips/{ip}/actions");
-        self.request("POST", &path, |world| world.move_reserved_ip(ip, Some(droplet))).await.map(action_of)
+        self.request("POST", &path, |world| world.move_reserved_ip(ip, Some(droplet)))
+            .await
+            .map(action_of)
     }
 
-    async fn reserved_ip_action(&self, ip: Ipv4Addr, action: ActionId) -> Result<Action, CloudError> {
+    async fn reserved_ip_action(
+        &self,
+        ip: Ipv4Addr,
+        action: ActionId,
+    ) -> Result<Action, CloudError> {
         let path = format!("/v2/reserved_ips/{ip}/actions/{}", action.0);
         self.request("GET", &path, |world| world.action(action.0)).await.map(action_of)
     }
 
     async fn delete_reserved_ip(&self, ip: Ipv4Addr) -> Result<(), CloudError> {
-        gone(self.request("DELETE", &format!("/v2/reserved_ips/{ip}"), |world| world.release(ip)).await)
+        gone(
+            self.request("DELETE", &format!("/v2/reserved_ips/{ip}"), |world| world.release(ip))
+                .await,
+        )
     }
 
     async fn dns_records(&self, zone: &str) -> Result<Vec<DnsRecord>, CloudError> {
-        let found = self.request("GET", &format!("/v2/domains/{zone}/records"), |world| world.records(zone)).await?;
+        let found = self
+            .request("GET", &format!("/v2/domains/{zone}/records"), |world| world.records(zone))
+            .await?;
         self.pages(found.len()).await;
         Ok(found.into_iter().map(record_of).collect())
     }
@@ -193,17 +234,33 @@ impl Cloud for InProcess {
     }
 
     async fn delete_zone(&self, zone: &str) -> Result<(), CloudError> {
-        gone(self.request("DELETE", &format!("/v2/domains/{zone}"), |world| world.delete_zone(zone)).await)
+        gone(
+            self.request("DELETE", &format!("/v2/domains/{zone}"), |world| world.delete_zone(zone))
+                .await,
+        )
     }
 
-    async fn create_dns_record(&self, zone: &str, record: &DnsRecordWrite) -> Result<DnsRecord, CloudError> {
+    async fn create_dns_record(
+        &self,
+        zone: &str,
+        record: &DnsRecordWrite,
+    ) -> Result<DnsRecord, CloudError> {
         let path = format!("/v2/domains/{zone}/records");
-        self.request("POST", &path, |world| world.write_record(zone, None, written(record))).await.map(record_of)
+        self.request("POST", &path, |world| world.write_record(zone, None, written(record)))
+            .await
+            .map(record_of)
     }
 
-    async fn update_dns_record(&self, zone: &str, id: RecordId, record: &DnsRecordWrite) -> Result<DnsRecord, CloudError> {
+    async fn update_dns_record(
+        &self,
+        zone: &str,
+        id: RecordId,
+        record: &DnsRecordWrite,
+    ) -> Result<DnsRecord, CloudError> {
         let path = format!("/v2/domains/{zone}/records/{}", id.0);
-        self.request("PUT", &path, |world| world.write_record(zone, Some(id.0), written(record))).await.map(record_of)
+        self.request("PUT", &path, |world| world.write_record(zone, Some(id.0), written(record)))
+            .await
+            .map(record_of)
     }
 
     async fn delete_dns_record(&self, zone: &str, id: RecordId) -> Result<(), CloudError> {
@@ -212,11 +269,17 @@ impl Cloud for InProcess {
     }
 
     async fn ssh_key(&self, fingerprint: &str) -> Result<SshKey, CloudError> {
-        self.request("GET", &format!("/v2/account/keys/{fingerprint}"), |world| world.key(fingerprint)).await.map(key_of)
+        self.request("GET", &format!("/v2/account/keys/{fingerprint}"), |world| {
+            world.key(fingerprint)
+        })
+        .await
+        .map(key_of)
     }
 
     async fn create_ssh_key(&self, name: &str, public_key: &str) -> Result<SshKey, CloudError> {
-        self.request("POST", "/v2/account/keys", |world| world.add_key(name, public_key)).await.map(key_of)
+        self.request("POST", "/v2/account/keys", |world| world.add_key(name, public_key))
+            .await
+            .map(key_of)
     }
 
     async fn delete_ssh_key(&self, id: SshKeyId) -> Result<(), CloudError> {
@@ -304,7 +367,13 @@ fn action_of(action: droplets::Action) -> Action {
 }
 
 fn record_of(record: dns::Record) -> DnsRecord {
-    DnsRecord { id: RecordId(record.id), kind: record.kind, name: record.name, data: record.data, ttl: record.ttl }
+    DnsRecord {
+        id: RecordId(record.id),
+        kind: record.kind,
+        name: record.name,
+        data: record.data,
+        ttl: record.ttl,
+    }
 }
 
 fn written(record: &DnsRecordWrite) -> dns::Record {
@@ -318,5 +387,10 @@ fn written(record: &DnsRecordWrite) -> dns::Record {
 }
 
 fn key_of(key: account::Key) -> SshKey {
-    SshKey { id: SshKeyId(key.id), name: key.name, fingerprint: key.fingerprint, public_key: key.public_key }
+    SshKey {
+        id: SshKeyId(key.id),
+        name: key.name,
+        fingerprint: key.fingerprint,
+        public_key: key.public_key,
+    }
 }

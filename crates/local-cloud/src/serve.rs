@@ -104,29 +104,46 @@ impl Serving {
 /// Opens a folder's world and all its doors.
 pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
     let folder = config.folder;
-    let world_config = WorldConfig { epoch: Timestamp::now(), timings: config.timings, ..WorldConfig::default() };
+    let world_config =
+        WorldConfig { epoch: Timestamp::now(), timings: config.timings, ..WorldConfig::default() };
     // The folder is locked by opening the world, so the identity beside it has one writer.
     let probe = World::kept(world_config.clone(), &folder)?;
     let identity = identity(&folder)?;
     let block = claim(identity.block).await?;
-    let unreadable = |detail: String| ServeError::Identity { path: folder.join("identity.json"), detail };
-    let key = PrivateKey::from_openssh(&identity.ssh_private_key).map_err(|error| unreadable(error.to_string()))?;
-    let public_key = key.public_key().to_openssh().map_err(|error| unreadable(error.to_string()))?;
-    let lent_keys: BTreeMap<String, String> =
-        config.extra_key_fingerprints.into_iter().map(|fingerprint| (fingerprint, public_key.clone())).collect();
+    let unreadable =
+        |detail: String| ServeError::Identity { path: folder.join("identity.json"), detail };
+    let key = PrivateKey::from_openssh(&identity.ssh_private_key)
+        .map_err(|error| unreadable(error.to_string()))?;
+    let public_key =
+        key.public_key().to_openssh().map_err(|error| unreadable(error.to_string()))?;
+    let lent_keys: BTreeMap<String, String> = config
+        .extra_key_fingerprints
+        .into_iter()
+        .map(|fingerprint| (fingerprint, public_key.clone()))
+        .collect();
     drop(probe);
     let world = World::kept(
-        WorldConfig { seed: identity.seed, block: identity.block, token: Some(identity.token.clone()), lent_keys, ..world_config },
+        WorldConfig {
+            seed: identity.seed,
+            block: identity.block,
+            token: Some(identity.token.clone()),
+            lent_keys,
+            ..world_config
+        },
         &folder,
     )?;
     let ssh_fingerprint = account::fingerprint(&public_key).unwrap_or_default();
     if world.key(&ssh_fingerprint).is_err() {
-        world.add_key("local-cloud", &public_key).map_err(|refusal| unreadable(refusal.to_string()))?;
+        world
+            .add_key("local-cloud", &public_key)
+            .map_err(|refusal| unreadable(refusal.to_string()))?;
     }
     let listen = |what: String| move |source| ServeError::Listen { what, source };
     let api = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
     let http = Http::open(Arc::clone(&world), api).await.map_err(listen(api.to_string()))?;
-    let doors = doors::start(Arc::clone(&world), doors::Config::default()).await.map_err(listen("the registry's port".to_owned()))?;
+    let doors = doors::start(Arc::clone(&world), doors::Config::default())
+        .await
+        .map_err(listen("the registry's port".to_owned()))?;
     let turning = tokio::spawn(turn(Arc::clone(&world)));
     Ok(Serving {
         api_url: format!("http://{}", http.address()),
@@ -152,7 +169,11 @@ async fn turn(world: Arc<World>) {
                 () = tokio::time::sleep_until(next) => {}
                 changed = changes.changed() => if changed.is_err() { return },
             },
-            None => if changes.changed().await.is_err() { return },
+            None => {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
         }
     }
 }
@@ -163,8 +184,12 @@ fn identity(folder: &std::path::Path) -> Result<Identity, ServeError> {
     match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).map_err(|error| failed(error.to_string()))?;
-            let text = key.to_openssh(LineEnding::LF).map_err(|error| failed(error.to_string()))?.to_string();
+            let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
+                .map_err(|error| failed(error.to_string()))?;
+            let text = key
+                .to_openssh(LineEnding::LF)
+                .map_err(|error| failed(error.to_string()))?
+                .to_string();
             tracing::debug!(fingerprint = %key.fingerprint(HashAlg::Sha256), "a new world");
             let seed: u64 = rand::random();
             let identity = Identity {
@@ -184,7 +209,8 @@ fn identity(folder: &std::path::Path) -> Result<Identity, ServeError> {
 fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)
 }
 
@@ -194,7 +220,9 @@ fn free_block(seed: u64) -> (u8, u8) {
         let number = seed.wrapping_add(step.wrapping_mul(7919));
         (64 + (number % 64) as u8, ((number / 64) % 120) as u8)
     });
-    let free = |&(a, b): &(u8, u8)| std::net::TcpListener::bind((Ipv4Addr::new(127, a, b, 1), BLOCK_PORT)).is_ok();
+    let free = |&(a, b): &(u8, u8)| {
+        std::net::TcpListener::bind((Ipv4Addr::new(127, a, b, 1), BLOCK_PORT)).is_ok()
+    };
     candidates.clone().find(free).unwrap_or((77, 0))
 }
 
@@ -203,5 +231,7 @@ const BLOCK_PORT: u16 = 7_000;
 
 async fn claim((a, b): (u8, u8)) -> Result<TcpListener, ServeError> {
     let address = SocketAddr::from((Ipv4Addr::new(127, a, b, 1), BLOCK_PORT));
-    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { what: format!("the block of {address}"), source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { what: format!("the block of {address}"), source })
 }

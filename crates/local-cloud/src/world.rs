@@ -54,7 +54,10 @@ impl Timings {
         Self {
             boot: Duration::from_secs(5),
             address: Duration::from_millis(500),
-            first_boot: BootTimings { ssh: Duration::from_secs(2), cloud_init: Duration::from_secs(5) },
+            first_boot: BootTimings {
+                ssh: Duration::from_secs(2),
+                cloud_init: Duration::from_secs(5),
+            },
             action: Duration::from_secs(2),
             delete: Duration::from_secs(2),
             list_lag: Duration::ZERO,
@@ -180,7 +183,11 @@ impl World {
         Ok(Self::assemble(config, resources.unwrap_or_else(fresh), Some(store)))
     }
 
-    fn assemble(config: WorldConfig, resources: Resources, store: Option<store::Store>) -> Arc<Self> {
+    fn assemble(
+        config: WorldConfig,
+        resources: Resources,
+        store: Option<store::Store>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::new(Inner {
                 config,
@@ -201,7 +208,11 @@ impl World {
     }
 
     /// The machine of the droplet that has this public address; `f` may change it. `None`: no such droplet, or gone.
-    pub fn with_machine<T>(&self, address: Ipv4Addr, f: impl FnOnce(&mut Machine, Timestamp) -> T) -> Option<T> {
+    pub fn with_machine<T>(
+        &self,
+        address: Ipv4Addr,
+        f: impl FnOnce(&mut Machine, Timestamp) -> T,
+    ) -> Option<T> {
         self.act(|inner, now| {
             let id = inner.droplet_at(address)?;
             let machine = inner.resources.machines.get_mut(&id)?;
@@ -226,9 +237,17 @@ impl World {
     pub fn topology(&self) -> Topology {
         self.act(|inner, _| {
             let droplets = &inner.resources.droplets;
-            let machines = droplets.values().filter_map(|droplet| Some((droplet.id, droplet.address?))).collect();
+            let machines = droplets
+                .values()
+                .filter_map(|droplet| Some((droplet.id, droplet.address?)))
+                .collect();
             let target = |reserved: &addresses::Reserved| droplets.get(&reserved.droplet?)?.address;
-            let reserved = inner.resources.reserved.values().map(|reserved| (reserved.ip, target(reserved))).collect();
+            let reserved = inner
+                .resources
+                .reserved
+                .values()
+                .map(|reserved| (reserved.ip, target(reserved)))
+                .collect();
             Topology { machines, reserved }
         })
     }
@@ -241,7 +260,8 @@ impl World {
     /// The public keys that were put into a droplet at its creation.
     pub fn authorized_keys(&self, address: Ipv4Addr) -> Vec<String> {
         self.act(|inner, _| {
-            let droplet = inner.droplet_at(address).and_then(|id| inner.resources.droplets.get(&id));
+            let droplet =
+                inner.droplet_at(address).and_then(|id| inner.resources.droplets.get(&id));
             droplet.map(|droplet| droplet.authorized_keys.clone()).unwrap_or_default()
         })
     }

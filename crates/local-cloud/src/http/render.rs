@@ -115,7 +115,9 @@ pub(super) fn reserved(world: &World, reserved: &addresses::Reserved, locked: bo
 
 /// A zone.
 pub(super) fn zone(name: &str, records: &[dns::Record]) -> Value {
-    let lines = records.iter().map(|record| format!("{} {} IN {} {}\n", record.name, record.ttl, record.kind, record.data));
+    let lines = records.iter().map(|record| {
+        format!("{} {} IN {} {}\n", record.name, record.ttl, record.kind, record.data)
+    });
     json!({ "name": name, "ttl": 1800, "zone_file": format!("$ORIGIN {name}.\n{}", lines.collect::<String>()) })
 }
 
@@ -153,7 +155,8 @@ pub(super) fn size(size: &catalogue::Size) -> Value {
 
 /// A region.
 pub(super) fn region(slug: &str) -> Value {
-    let sizes = catalogue::SIZES.iter().filter(|size| size.regions.contains(&slug)).map(|size| size.slug);
+    let sizes =
+        catalogue::SIZES.iter().filter(|size| size.regions.contains(&slug)).map(|size| size.slug);
     json!({
         "name": slug.to_uppercase(),
         "slug": slug,

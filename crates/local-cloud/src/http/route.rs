@@ -19,21 +19,37 @@ pub(super) fn route(world: &World, ask: &Ask<'_>) -> Answer<Reply> {
         (_, ["droplets", rest @ ..]) => droplets(world, ask, rest),
         ("GET", ["actions"]) => {
             let actions = world.actions(None);
-            Ok(Reply::List("actions", actions.iter().map(|action| render::action(action, "reserved_ip")).collect()))
+            Ok(Reply::List(
+                "actions",
+                actions.iter().map(|action| render::action(action, "reserved_ip")).collect(),
+            ))
         }
         ("GET", ["actions", id]) => {
             let action = world.action(number(id)?)?;
             Ok(Reply::Body(200, json!({ "action": render::action(&action, "reserved_ip") })))
         }
         (_, ["tags", rest @ ..]) => tags(world, ask, rest),
-        (_, ["reserved_ips", rest @ ..]) => reserved(world, ask, rest, "reserved_ip", "reserved_ips"),
-        (_, ["floating_ips", rest @ ..]) => reserved(world, ask, rest, "floating_ip", "floating_ips"),
+        (_, ["reserved_ips", rest @ ..]) => {
+            reserved(world, ask, rest, "reserved_ip", "reserved_ips")
+        }
+        (_, ["floating_ips", rest @ ..]) => {
+            reserved(world, ask, rest, "floating_ip", "floating_ips")
+        }
         (_, ["domains", rest @ ..]) => domains(world, ask, rest),
-        ("GET", ["account"]) => Ok(Reply::Body(200, json!({ "account": render::account(world.limits()) }))),
+        ("GET", ["account"]) => {
+            Ok(Reply::Body(200, json!({ "account": render::account(world.limits()) })))
+        }
         (_, ["account", "keys", rest @ ..]) => keys(world, ask, rest),
-        ("GET", ["sizes"]) => Ok(Reply::List("sizes", catalogue::SIZES.iter().map(render::size).collect())),
-        ("GET", ["regions"]) => Ok(Reply::List("regions", catalogue::REGIONS.iter().map(|slug| render::region(slug)).collect())),
-        ("GET", ["images"]) => Ok(Reply::List("images", catalogue::IMAGES.iter().map(render::image).collect())),
+        ("GET", ["sizes"]) => {
+            Ok(Reply::List("sizes", catalogue::SIZES.iter().map(render::size).collect()))
+        }
+        ("GET", ["regions"]) => Ok(Reply::List(
+            "regions",
+            catalogue::REGIONS.iter().map(|slug| render::region(slug)).collect(),
+        )),
+        ("GET", ["images"]) => {
+            Ok(Reply::List("images", catalogue::IMAGES.iter().map(render::image).collect()))
+        }
         ("GET", ["images", name]) => {
             let image = catalogue::image(name).ok_or_else(Refusal::not_found)?;
             Ok(Reply::Body(200, json!({ "image": render::image(image) })))
@@ -55,21 +71,35 @@ fn droplets(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
         }
         ("POST", []) => create(world, &ask.body),
         ("DELETE", []) => {
-            let tag = ask.query("tag_name").ok_or_else(|| Refusal::bad_request("tag_name is needed"))?;
+            let tag =
+                ask.query("tag_name").ok_or_else(|| Refusal::bad_request("tag_name is needed"))?;
             let filter = Filter { tag: Some(tag.to_owned()), name: None };
-            world.droplets(&filter).iter().try_for_each(|droplet| world.delete_droplet(droplet.id))?;
+            world
+                .droplets(&filter)
+                .iter()
+                .try_for_each(|droplet| world.delete_droplet(droplet.id))?;
             Ok(Reply::Empty(204))
         }
-        ("GET", [id]) => Ok(Reply::Body(200, json!({ "droplet": render(world.droplet(DropletId(number(id)?))?) }))),
-        ("DELETE", [id]) => world.delete_droplet(DropletId(number(id)?)).map(|()| Reply::Empty(204)),
+        ("GET", [id]) => Ok(Reply::Body(
+            200,
+            json!({ "droplet": render(world.droplet(DropletId(number(id)?))?) }),
+        )),
+        ("DELETE", [id]) => {
+            world.delete_droplet(DropletId(number(id)?)).map(|()| Reply::Empty(204))
+        }
         ("GET", [id, "actions"]) => {
             let droplet = world.droplet(DropletId(number(id)?))?;
             let actions = world.actions(Some(Subject::Droplet(droplet.id)));
-            Ok(Reply::List("actions", actions.iter().map(|action| render::action(action, "reserved_ip")).collect()))
+            Ok(Reply::List(
+                "actions",
+                actions.iter().map(|action| render::action(action, "reserved_ip")).collect(),
+            ))
         }
         ("POST", [id, "actions"]) => {
-            let kind = text(&ask.body, "type").ok_or_else(|| Refusal::unprocessable("Type can't be blank"))?;
-            let action = world.act_on_droplet(DropletId(number(id)?), kind, text(&ask.body, "name"))?;
+            let kind = text(&ask.body, "type")
+                .ok_or_else(|| Refusal::unprocessable("Type can't be blank"))?;
+            let action =
+                world.act_on_droplet(DropletId(number(id)?), kind, text(&ask.body, "name"))?;
             Ok(Reply::Body(201, json!({ "action": render::action(&action, "reserved_ip") })))
         }
         ("GET", [id, "actions", action]) => {
@@ -88,7 +118,9 @@ fn create(world: &World, body: &Value) -> Answer<Reply> {
         let items = body.get(key).and_then(Value::as_array).into_iter().flatten();
         items.map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect()
     };
-    let owned = |key: &str| body.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    let owned = |key: &str| {
+        body.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    };
     let single = text(body, "name");
     let names = match (single, body.get("names")) {
         (Some(name), None) => vec![name.to_owned()],
@@ -99,14 +131,17 @@ fn create(world: &World, body: &Value) -> Answer<Reply> {
         names,
         region: owned("region").unwrap_or_else(|| "nyc3".to_owned()),
         size: owned("size").ok_or_else(|| Refusal::unprocessable("You need to specify a size."))?,
-        image: owned("image").ok_or_else(|| Refusal::unprocessable("You need to specify an image."))?,
+        image: owned("image")
+            .ok_or_else(|| Refusal::unprocessable("You need to specify an image."))?,
         ssh_keys: texts("ssh_keys"),
         tags: texts("tags"),
         user_data: text(body, "user_data").map(str::to_owned),
     };
     let created = world.create_droplets(&create)?;
-    let links: Vec<Value> = created.iter().map(|(_, action)| render::action_link(*action, "create")).collect();
-    let droplets: Vec<Value> = created.iter().map(|(droplet, _)| render::droplet(world, droplet)).collect();
+    let links: Vec<Value> =
+        created.iter().map(|(_, action)| render::action_link(*action, "create")).collect();
+    let droplets: Vec<Value> =
+        created.iter().map(|(droplet, _)| render::droplet(world, droplet)).collect();
     let body = match (single, droplets.as_slice()) {
         (Some(_), [droplet]) => json!({ "droplet": droplet, "links": { "actions": links } }),
         _ => json!({ "droplets": droplets, "links": { "actions": links } }),
@@ -117,14 +152,22 @@ fn create(world: &World, body: &Value) -> Answer<Reply> {
 fn tags(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
     let mark = |tag: &str, on: bool| {
         let resources = ask.body.get("resources").and_then(Value::as_array);
-        let resources = resources.ok_or_else(|| Refusal::unprocessable("Resources can't be blank"))?;
-        let ids = resources.iter().filter(|resource| text(resource, "resource_type") == Some("droplet"));
-        let ids: Vec<DropletId> =
-            ids.map(|resource| number(text(resource, "resource_id").unwrap_or_default()).map(DropletId)).collect::<Answer<_>>()?;
+        let resources =
+            resources.ok_or_else(|| Refusal::unprocessable("Resources can't be blank"))?;
+        let ids =
+            resources.iter().filter(|resource| text(resource, "resource_type") == Some("droplet"));
+        let ids: Vec<DropletId> = ids
+            .map(|resource| {
+                number(text(resource, "resource_id").unwrap_or_default()).map(DropletId)
+            })
+            .collect::<Answer<_>>()?;
         world.mark(tag, &ids, on).map(|()| Reply::Empty(204))
     };
     match (ask.method, path) {
-        ("GET", []) => Ok(Reply::List("tags", world.tags().iter().map(|(tag, ids)| render::tag(tag, ids)).collect())),
+        ("GET", []) => Ok(Reply::List(
+            "tags",
+            world.tags().iter().map(|(tag, ids)| render::tag(tag, ids)).collect(),
+        )),
         ("POST", []) => {
             let tag = world.create_tag(text(&ask.body, "name").unwrap_or_default())?;
             let (tag, ids) = world.tag(&tag.name)?;
@@ -141,12 +184,23 @@ fn tags(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
     }
 }
 
-fn reserved(world: &World, ask: &Ask<'_>, path: &[&str], key: &'static str, list: &'static str) -> Answer<Reply> {
+fn reserved(
+    world: &World,
+    ask: &Ask<'_>,
+    path: &[&str],
+    key: &'static str,
+    list: &'static str,
+) -> Answer<Reply> {
     let address = |text: &str| text.parse::<Ipv4Addr>().map_err(|_| Refusal::not_found());
     match (ask.method, path) {
         ("GET", []) => {
             let all = world.reserved_ips();
-            Ok(Reply::List(list, all.iter().map(|(reserved, locked)| render::reserved(world, reserved, *locked)).collect()))
+            Ok(Reply::List(
+                list,
+                all.iter()
+                    .map(|(reserved, locked)| render::reserved(world, reserved, *locked))
+                    .collect(),
+            ))
         }
         ("POST", []) => {
             let droplet = ask.body.get("droplet_id").and_then(Value::as_u64).map(DropletId);
@@ -165,13 +219,19 @@ fn reserved(world: &World, ask: &Ask<'_>, path: &[&str], key: &'static str, list
         ("DELETE", [ip]) => world.release(address(ip)?).map(|()| Reply::Empty(204)),
         ("GET", [ip, "actions"]) => {
             let actions = world.actions(Some(Subject::Address(address(ip)?)));
-            Ok(Reply::List("actions", actions.iter().map(|action| render::action(action, key)).collect()))
+            Ok(Reply::List(
+                "actions",
+                actions.iter().map(|action| render::action(action, key)).collect(),
+            ))
         }
         ("POST", [ip, "actions"]) => {
             let id = ask.body.get("droplet_id");
-            let id = id.and_then(|id| id.as_u64().or_else(|| id.as_str()?.parse().ok())).map(DropletId);
+            let id =
+                id.and_then(|id| id.as_u64().or_else(|| id.as_str()?.parse().ok())).map(DropletId);
             let to = match text(&ask.body, "type") {
-                Some("assign") => Some(id.ok_or_else(|| Refusal::unprocessable("Droplet can't be blank"))?),
+                Some("assign") => {
+                    Some(id.ok_or_else(|| Refusal::unprocessable("Droplet can't be blank"))?)
+                }
                 Some("unassign") => None,
                 _ => return Err(Refusal::unprocessable("Type is not included in the list")),
             };
@@ -193,22 +253,42 @@ fn domains(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
     match (ask.method, path) {
         ("GET", []) => {
             let zones = world.zones();
-            zones.iter().map(|zone| Ok(render::zone(zone, &world.records(zone)?))).collect::<Answer<_>>().map(|all| Reply::List("domains", all))
+            zones
+                .iter()
+                .map(|zone| Ok(render::zone(zone, &world.records(zone)?)))
+                .collect::<Answer<_>>()
+                .map(|all| Reply::List("domains", all))
         }
         ("POST", []) => {
-            let name = text(&ask.body, "name").ok_or_else(|| Refusal::unprocessable("Name can't be blank"))?;
+            let name = text(&ask.body, "name")
+                .ok_or_else(|| Refusal::unprocessable("Name can't be blank"))?;
             let address = text(&ask.body, "ip_address").and_then(|text| text.parse().ok());
             world.create_zone(name, address)?;
-            Ok(Reply::Body(201, json!({ "domain": { "name": name, "ttl": null, "zone_file": null } })))
+            Ok(Reply::Body(
+                201,
+                json!({ "domain": { "name": name, "ttl": null, "zone_file": null } }),
+            ))
         }
-        ("GET", [zone]) => Ok(Reply::Body(200, json!({ "domain": render::zone(zone, &world.records(zone)?) }))),
+        ("GET", [zone]) => {
+            Ok(Reply::Body(200, json!({ "domain": render::zone(zone, &world.records(zone)?) })))
+        }
         ("DELETE", [zone]) => world.delete_zone(zone).map(|()| Reply::Empty(204)),
         ("GET", [zone, "records"]) => {
-            let full = |record: &dns::Record| if record.name == "@" { (*zone).to_owned() } else { format!("{}.{zone}", record.name) };
-            let fits = |record: &&dns::Record| {
-                ask.query("name").is_none_or(|name| name == full(record)) && ask.query("type").is_none_or(|kind| kind == record.kind)
+            let full = |record: &dns::Record| {
+                if record.name == "@" {
+                    (*zone).to_owned()
+                } else {
+                    format!("{}.{zone}", record.name)
+                }
             };
-            Ok(Reply::List("domain_records", world.records(zone)?.iter().filter(fits).map(|record| json!(record)).collect()))
+            let fits = |record: &&dns::Record| {
+                ask.query("name").is_none_or(|name| name == full(record))
+                    && ask.query("type").is_none_or(|kind| kind == record.kind)
+            };
+            Ok(Reply::List(
+                "domain_records",
+                world.records(zone)?.iter().filter(fits).map(|record| json!(record)).collect(),
+            ))
         }
         ("POST", [zone, "records"]) => {
             let record = world.write_record(zone, None, merged(&ask.body, dns::blank(0), zone)?)?;
@@ -216,12 +296,17 @@ fn domains(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
         }
         ("GET" | "PUT" | "PATCH" | "DELETE", [zone, "records", id]) => {
             let id = number(id)?;
-            let old = world.records(zone)?.into_iter().find(|record| record.id == id).ok_or_else(Refusal::not_found)?;
+            let old = world
+                .records(zone)?
+                .into_iter()
+                .find(|record| record.id == id)
+                .ok_or_else(Refusal::not_found)?;
             match ask.method {
                 "GET" => Ok(Reply::Body(200, json!({ "domain_record": old }))),
                 "DELETE" => world.delete_record(zone, id).map(|()| Reply::Empty(204)),
                 _ => {
-                    let record = world.write_record(zone, Some(id), merged(&ask.body, old, zone)?)?;
+                    let record =
+                        world.write_record(zone, Some(id), merged(&ask.body, old, zone)?)?;
                     Ok(Reply::Body(200, json!({ "domain_record": record })))
                 }
             }
@@ -233,7 +318,8 @@ fn domains(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
 /// A record with the fields of a body put over it.
 fn merged(body: &Value, old: dns::Record, zone: &str) -> Answer<dns::Record> {
     let own = |key: &str, old: String| text(body, key).map_or(old, str::to_owned);
-    let number = |key: &str, old: Option<u32>| match body.get(key).filter(|value| !value.is_null()) {
+    let number = |key: &str, old: Option<u32>| match body.get(key).filter(|value| !value.is_null())
+    {
         None => Ok(old),
         Some(value) => {
             let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
@@ -257,9 +343,14 @@ fn merged(body: &Value, old: dns::Record, zone: &str) -> Answer<dns::Record> {
 
 fn keys(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
     match (ask.method, path) {
-        ("GET", []) => Ok(Reply::List("ssh_keys", world.keys().iter().map(|key| json!(key)).collect())),
+        ("GET", []) => {
+            Ok(Reply::List("ssh_keys", world.keys().iter().map(|key| json!(key)).collect()))
+        }
         ("POST", []) => {
-            let key = world.add_key(text(&ask.body, "name").unwrap_or_default(), text(&ask.body, "public_key").unwrap_or_default())?;
+            let key = world.add_key(
+                text(&ask.body, "name").unwrap_or_default(),
+                text(&ask.body, "public_key").unwrap_or_default(),
+            )?;
             Ok(Reply::Body(201, json!({ "ssh_key": key })))
         }
         ("GET", [id]) => Ok(Reply::Body(200, json!({ "ssh_key": world.key(id)? }))),

@@ -69,18 +69,29 @@ impl Window {
             self.times.pop_front();
         }
         let minute = Duration::from_secs(60);
-        let recent: Vec<Instant> =
-            self.times.iter().rev().take_while(|time| now.duration_since(**time) < minute).copied().collect();
+        let recent: Vec<Instant> = self
+            .times
+            .iter()
+            .rev()
+            .take_while(|time| now.duration_since(**time) < minute)
+            .copied()
+            .collect();
         let reset = self.times.front().map_or(hour, |oldest| hour - now.duration_since(*oldest));
         let refused = match recent.last() {
-            Some(oldest) if limited && recent.len() >= MINUTE => Some(Some((minute - now.duration_since(*oldest)).as_secs() + 1)),
+            Some(oldest) if limited && recent.len() >= MINUTE => {
+                Some(Some((minute - now.duration_since(*oldest)).as_secs() + 1))
+            }
             _ if limited && self.times.len() >= HOUR => Some(None),
             _ => None,
         };
         if refused.is_none() {
             self.times.push_back(now);
         }
-        let remaining = if matches!(refused, Some(Some(_))) { 0 } else { HOUR.saturating_sub(self.times.len()) };
+        let remaining = if matches!(refused, Some(Some(_))) {
+            0
+        } else {
+            HOUR.saturating_sub(self.times.len())
+        };
         Allowance { limit: HOUR, remaining, reset, refused }
     }
 }
@@ -94,7 +105,11 @@ impl World {
     /// A key by id or fingerprint. A lent fingerprint is a key that everybody has always had.
     pub(crate) fn key(&self, id: &str) -> Answer<Key> {
         self.act(|inner, _| {
-            let known = inner.resources.keys.values().find(|key| key.id.to_string() == id || key.fingerprint == id);
+            let known = inner
+                .resources
+                .keys
+                .values()
+                .find(|key| key.id.to_string() == id || key.fingerprint == id);
             let lent = || {
                 let public_key = inner.config.lent_keys.get(id)?.clone();
                 Some(Key { id: 1, name: "lent".to_owned(), public_key, fingerprint: id.to_owned() })
@@ -106,14 +121,23 @@ impl World {
     /// Adds a key.
     pub(crate) fn add_key(&self, name: &str, public_key: &str) -> Answer<Key> {
         self.act(|inner, _| {
-            let fingerprint = fingerprint(public_key).ok_or_else(|| Refusal::unprocessable("Key invalid, key should be of the format `ssh-rsa AAAA... email`"))?;
+            let fingerprint = fingerprint(public_key).ok_or_else(|| {
+                Refusal::unprocessable(
+                    "Key invalid, key should be of the format `ssh-rsa AAAA... email`",
+                )
+            })?;
             if name.is_empty() {
                 return Err(Refusal::unprocessable("Name can't be blank"));
             }
             if inner.resources.keys.values().any(|key| key.fingerprint == fingerprint) {
                 return Err(Refusal::unprocessable("SSH Key is already in use on your account"));
             }
-            let key = Key { id: inner.id(), name: name.to_owned(), public_key: public_key.to_owned(), fingerprint };
+            let key = Key {
+                id: inner.id(),
+                name: name.to_owned(),
+                public_key: public_key.to_owned(),
+                fingerprint,
+            };
             inner.resources.keys.insert(key.id, key.clone());
             inner.changed();
             Ok(key)
@@ -139,7 +163,11 @@ impl World {
 impl Inner {
     /// The text of a key named by id or fingerprint.
     pub(super) fn public_key(&self, id: &str) -> Option<String> {
-        let known = self.resources.keys.values().find(|key| key.id.to_string() == id || key.fingerprint == id);
+        let known = self
+            .resources
+            .keys
+            .values()
+            .find(|key| key.id.to_string() == id || key.fingerprint == id);
         known.map(|key| key.public_key.clone()).or_else(|| self.config.lent_keys.get(id).cloned())
     }
 }

@@ -22,21 +22,33 @@ pub struct Reserved {
 
 impl World {
     /// Reserves an address for a droplet (an action assigns it) or for a region.
-    pub(crate) fn reserve(&self, droplet: Option<DropletId>, region: Option<&str>) -> Answer<(Reserved, Option<Action>)> {
+    pub(crate) fn reserve(
+        &self,
+        droplet: Option<DropletId>,
+        region: Option<&str>,
+    ) -> Answer<(Reserved, Option<Action>)> {
         self.act(|inner, _| {
             let region = match (droplet, region) {
                 (Some(droplet), None) => inner.assignable(droplet, None)?,
                 (None, Some(region)) if catalogue::REGIONS.contains(&region) => region.to_owned(),
                 (None, Some(_)) => return Err(Refusal::unprocessable("Region is not available")),
-                _ => return Err(Refusal::unprocessable("Exactly one of droplet_id and region is needed.")),
+                _ => {
+                    return Err(Refusal::unprocessable(
+                        "Exactly one of droplet_id and region is needed.",
+                    ));
+                }
             };
             if inner.resources.reserved.len() as u64 >= inner.config.limits.reserved_ips {
-                return Err(Refusal::unprocessable("You have reached the reserved IP limit of your account."));
+                return Err(Refusal::unprocessable(
+                    "You have reached the reserved IP limit of your account.",
+                ));
             }
             let ip = inner.free_address();
             let reserved = Reserved { ip, region, droplet: None };
             inner.resources.reserved.insert(ip, reserved.clone());
-            let action = droplet.map(|droplet| inner.begin_action("assign_ip", Subject::Address(ip), Some(droplet)));
+            let action = droplet.map(|droplet| {
+                inner.begin_action("assign_ip", Subject::Address(ip), Some(droplet))
+            });
             inner.changed();
             Ok((reserved, action))
         })
@@ -46,7 +58,12 @@ impl World {
     pub(crate) fn reserved_ips(&self) -> Vec<(Reserved, bool)> {
         self.act(|inner, _| {
             let locked = |reserved: &Reserved| inner.busy(Subject::Address(reserved.ip));
-            inner.resources.reserved.values().map(|reserved| (reserved.clone(), locked(reserved))).collect()
+            inner
+                .resources
+                .reserved
+                .values()
+                .map(|reserved| (reserved.clone(), locked(reserved)))
+                .collect()
         })
     }
 
@@ -57,7 +74,11 @@ impl World {
     }
 
     /// Moves it to a droplet, or to nothing.
-    pub(crate) fn move_reserved_ip(&self, ip: Ipv4Addr, droplet: Option<DropletId>) -> Answer<Action> {
+    pub(crate) fn move_reserved_ip(
+        &self,
+        ip: Ipv4Addr,
+        droplet: Option<DropletId>,
+    ) -> Answer<Action> {
         self.act(|inner, _| {
             let reserved = inner.resources.reserved.get(&ip).ok_or_else(Refusal::not_found)?;
             let unassigned = reserved.droplet.is_none();
@@ -69,7 +90,9 @@ impl World {
                     inner.assignable(droplet, Some(ip))?;
                     "assign_ip"
                 }
-                None if unassigned => return Err(Refusal::unprocessable("The floating IP is not assigned.")),
+                None if unassigned => {
+                    return Err(Refusal::unprocessable("The floating IP is not assigned."));
+                }
                 None => "unassign_ip",
             };
             Ok(inner.begin_action(kind, Subject::Address(ip), droplet))
@@ -96,11 +119,17 @@ impl Inner {
         if self.busy(Subject::Droplet(droplet)) {
             return Err(Refusal::pending("Droplet"));
         }
-        let taken = self.resources.reserved.values().any(|other| other.droplet == Some(droplet) && Some(other.ip) != ip);
+        let taken = self
+            .resources
+            .reserved
+            .values()
+            .any(|other| other.droplet == Some(droplet) && Some(other.ip) != ip);
         if taken {
             return Err(Refusal::unprocessable("The Droplet already has a floating IP."));
         }
-        let elsewhere = ip.and_then(|ip| self.resources.reserved.get(&ip)).is_some_and(|reserved| reserved.region != found.region);
+        let elsewhere = ip
+            .and_then(|ip| self.resources.reserved.get(&ip))
+            .is_some_and(|reserved| reserved.region != found.region);
         if elsewhere {
             return Err(Refusal::unprocessable("The Droplet is in another region."));
         }
@@ -121,7 +150,9 @@ impl Inner {
     fn free_address(&self) -> Ipv4Addr {
         let (a, b) = self.config.block;
         let base = u32::from(Ipv4Addr::new(127, a, b.wrapping_add(128), 10));
-        let free = (0..).map(|place| Ipv4Addr::from(base + place)).find(|ip| !self.resources.reserved.contains_key(ip));
+        let free = (0..)
+            .map(|place| Ipv4Addr::from(base + place))
+            .find(|ip| !self.resources.reserved.contains_key(ip));
         free.unwrap_or(Ipv4Addr::LOCALHOST)
     }
 }

@@ -37,12 +37,32 @@ pub struct Image {
 }
 
 /// The regions.
-pub const REGIONS: [&str; 13] =
-    ["ams3", "atl1", "blr1", "fra1", "lon1", "nyc1", "nyc2", "nyc3", "sfo2", "sfo3", "sgp1", "syd1", "tor1"];
+pub const REGIONS: [&str; 13] = [
+    "ams3", "atl1", "blr1", "fra1", "lon1", "nyc1", "nyc2", "nyc3", "sfo2", "sfo3", "sgp1", "syd1",
+    "tor1",
+];
 const SOME: &[&str] = &["ams3", "fra1", "lon1", "nyc1", "nyc3", "sfo3", "sgp1", "syd1", "tor1"];
 
-const fn size(slug: &'static str, memory_mb: u64, vcpus: u64, disk_gb: u64, transfer_tb: f64, dollars: u64, regions: &'static [&'static str], about: &'static str) -> Size {
-    Size { slug, memory_mb, vcpus, disk_gb, transfer_tb, monthly_cents: dollars * 100, regions, about }
+const fn size(
+    slug: &'static str,
+    memory_mb: u64,
+    vcpus: u64,
+    disk_gb: u64,
+    transfer_tb: f64,
+    dollars: u64,
+    regions: &'static [&'static str],
+    about: &'static str,
+) -> Size {
+    Size {
+        slug,
+        memory_mb,
+        vcpus,
+        disk_gb,
+        transfer_tb,
+        monthly_cents: dollars * 100,
+        regions,
+        about,
+    }
 }
 
 /// The sizes, cheapest first within a family.
@@ -75,12 +95,48 @@ pub const SIZES: [Size; 24] = [
 
 /// The base images.
 pub const IMAGES: [Image; 6] = [
-    Image { id: 155_133_621, slug: "ubuntu-22-04-x64", name: "22.04 (LTS) x64", distribution: "Ubuntu", min_disk_gb: 7 },
-    Image { id: 195_932_981, slug: "ubuntu-24-04-x64", name: "24.04 (LTS) x64", distribution: "Ubuntu", min_disk_gb: 7 },
-    Image { id: 158_784_901, slug: "debian-12-x64", name: "12 x64", distribution: "Debian", min_disk_gb: 7 },
-    Image { id: 201_459_812, slug: "debian-13-x64", name: "13 x64", distribution: "Debian", min_disk_gb: 7 },
-    Image { id: 170_448_801, slug: "rockylinux-9-x64", name: "9 x64", distribution: "Rocky Linux", min_disk_gb: 10 },
-    Image { id: 178_113_944, slug: "fedora-42-x64", name: "42 x64", distribution: "Fedora", min_disk_gb: 7 },
+    Image {
+        id: 155_133_621,
+        slug: "ubuntu-22-04-x64",
+        name: "22.04 (LTS) x64",
+        distribution: "Ubuntu",
+        min_disk_gb: 7,
+    },
+    Image {
+        id: 195_932_981,
+        slug: "ubuntu-24-04-x64",
+        name: "24.04 (LTS) x64",
+        distribution: "Ubuntu",
+        min_disk_gb: 7,
+    },
+    Image {
+        id: 158_784_901,
+        slug: "debian-12-x64",
+        name: "12 x64",
+        distribution: "Debian",
+        min_disk_gb: 7,
+    },
+    Image {
+        id: 201_459_812,
+        slug: "debian-13-x64",
+        name: "13 x64",
+        distribution: "Debian",
+        min_disk_gb: 7,
+    },
+    Image {
+        id: 170_448_801,
+        slug: "rockylinux-9-x64",
+        name: "9 x64",
+        distribution: "Rocky Linux",
+        min_disk_gb: 10,
+    },
+    Image {
+        id: 178_113_944,
+        slug: "fedora-42-x64",
+        name: "42 x64",
+        distribution: "Fedora",
+        min_disk_gb: 7,
+    },
 ];
 
 /// A size by slug.

@@ -48,7 +48,9 @@ impl World {
     /// Creates a zone with its own records, and an A record at its apex if an address is given.
     pub(crate) fn create_zone(&self, name: &str, address: Option<Ipv4Addr>) -> Answer<()> {
         self.act(|inner, _| {
-            if !name.contains('.') || !name.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c)) {
+            if !name.contains('.')
+                || !name.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c))
+            {
                 return Err(Refusal::unprocessable("Name is not a valid domain."));
             }
             if inner.resources.zones.contains_key(name) {
@@ -60,7 +62,13 @@ impl World {
             let mut zone = Zone::default();
             for (kind, data) in records {
                 let id = inner.id();
-                let record = Record { kind: kind.to_owned(), name: "@".to_owned(), data, ttl: TTL, ..blank(id) };
+                let record = Record {
+                    kind: kind.to_owned(),
+                    name: "@".to_owned(),
+                    data,
+                    ttl: TTL,
+                    ..blank(id)
+                };
                 zone.records.insert(id, record);
             }
             inner.resources.zones.insert(name.to_owned(), zone);
@@ -92,16 +100,29 @@ impl World {
     }
 
     /// Creates a record (no id) or replaces one; a TTL is given to every record of the name.
-    pub(crate) fn write_record(&self, zone: &str, id: Option<u64>, record: Record) -> Answer<Record> {
+    pub(crate) fn write_record(
+        &self,
+        zone: &str,
+        id: Option<u64>,
+        record: Record,
+    ) -> Answer<Record> {
         self.act(|inner, _| {
             let fresh = inner.id();
             let zone = inner.resources.zones.get_mut(zone).ok_or_else(Refusal::not_found)?;
             if id.is_some_and(|id| !zone.records.contains_key(&id)) {
                 return Err(Refusal::not_found());
             }
-            let record = Record { id: id.unwrap_or(fresh), data: record.data.trim_end_matches('.').to_owned(), ..record };
+            let record = Record {
+                id: id.unwrap_or(fresh),
+                data: record.data.trim_end_matches('.').to_owned(),
+                ..record
+            };
             check(&record, zone)?;
-            for sibling in zone.records.values_mut().filter(|sibling| sibling.name == record.name && sibling.kind == record.kind) {
+            for sibling in zone
+                .records
+                .values_mut()
+                .filter(|sibling| sibling.name == record.name && sibling.kind == record.kind)
+            {
                 sibling.ttl = record.ttl;
             }
             zone.records.insert(record.id, record.clone());
@@ -154,7 +175,8 @@ fn check(record: &Record, zone: &Zone) -> Answer<()> {
     if record.ttl < 30 {
         return refuse("TTL must be greater than or equal to 30");
     }
-    let others = || zone.records.values().filter(|other| other.id != record.id && other.name == record.name);
+    let others =
+        || zone.records.values().filter(|other| other.id != record.id && other.name == record.name);
     if record.kind == "CNAME" && others().next().is_some() {
         return refuse("CNAME records cannot share a name with other records");
     }

@@ -116,7 +116,8 @@ impl World {
         self.act(|inner, now| {
             let lag = inner.config.timings.list_lag;
             let fits = |droplet: &&Droplet| {
-                let tagged = |tag: &String| droplet.tags.iter().any(|found| found.eq_ignore_ascii_case(tag));
+                let tagged =
+                    |tag: &String| droplet.tags.iter().any(|found| found.eq_ignore_ascii_case(tag));
                 let named = |name: &String| droplet.name.eq_ignore_ascii_case(name);
                 !(droplet.created_at + lag > now)
                     && filter.tag.as_ref().is_none_or(tagged)
@@ -130,7 +131,8 @@ impl World {
     pub(crate) fn droplet(&self, id: DropletId) -> Answer<Droplet> {
         self.act(|inner, now| {
             let lag = inner.config.timings.read_lag;
-            let found = inner.resources.droplets.get(&id).filter(|droplet| droplet.created_at + lag <= now);
+            let found =
+                inner.resources.droplets.get(&id).filter(|droplet| droplet.created_at + lag <= now);
             found.cloned().ok_or_else(Refusal::not_found)
         })
     }
@@ -159,20 +161,31 @@ impl World {
     }
 
     /// An action on a droplet, from `POST /v2/droplets/ID/actions`.
-    pub(crate) fn act_on_droplet(&self, id: DropletId, kind: &str, name: Option<&str>) -> Answer<Action> {
+    pub(crate) fn act_on_droplet(
+        &self,
+        id: DropletId,
+        kind: &str,
+        name: Option<&str>,
+    ) -> Answer<Action> {
         self.act(|inner, _| {
             if inner.busy(Subject::Droplet(id)) {
                 return Err(Refusal::pending("Droplet"));
             }
             let droplet = inner.resources.droplets.get_mut(&id).ok_or_else(Refusal::not_found)?;
             match kind {
-                "rename" => name.ok_or_else(|| Refusal::unprocessable("Name can't be blank"))?.clone_into(&mut droplet.name),
+                "rename" => name
+                    .ok_or_else(|| Refusal::unprocessable("Name can't be blank"))?
+                    .clone_into(&mut droplet.name),
                 "power_off" if droplet.status == Status::Off => {
                     return Err(Refusal::unprocessable("Droplet is already powered off."));
                 }
                 "power_off" | "shutdown" => droplet.status = Status::Off,
                 "power_on" | "power_cycle" | "reboot" => droplet.status = Status::Active,
-                _ => return Err(Refusal::unprocessable(format!("`{kind}` is not simulated by the local cloud"))),
+                _ => {
+                    return Err(Refusal::unprocessable(format!(
+                        "`{kind}` is not simulated by the local cloud"
+                    )));
+                }
             }
             Ok(inner.begin_action(kind, Subject::Droplet(id), None))
         })
@@ -182,7 +195,8 @@ impl World {
     pub(crate) fn action(&self, id: u64) -> Answer<Action> {
         self.act(|inner, now| {
             let lag = inner.config.timings.read_lag;
-            let found = inner.resources.actions.get(&id).filter(|action| action.started_at + lag <= now);
+            let found =
+                inner.resources.actions.get(&id).filter(|action| action.started_at + lag <= now);
             found.cloned().ok_or_else(Refusal::not_found)
         })
     }
@@ -197,14 +211,25 @@ impl World {
 }
 
 impl Inner {
-    fn create_droplets(&mut self, create: &DropletCreate, now: Timestamp) -> Answer<Vec<(Droplet, u64)>> {
+    fn create_droplets(
+        &mut self,
+        create: &DropletCreate,
+        now: Timestamp,
+    ) -> Answer<Vec<(Droplet, u64)>> {
         self.check_create(create)?;
         let authorized_keys = create
             .ssh_keys
             .iter()
-            .map(|key| self.public_key(key).ok_or_else(|| Refusal::unprocessable(format!("{key} are invalid key identifiers for Droplet creation."))))
+            .map(|key| {
+                self.public_key(key).ok_or_else(|| {
+                    Refusal::unprocessable(format!(
+                        "{key} are invalid key identifiers for Droplet creation."
+                    ))
+                })
+            })
             .collect::<Answer<Vec<String>>>()?;
-        let tags: Vec<String> = create.tags.iter().map(|tag| self.canonical_tag(tag)).collect::<Answer<_>>()?;
+        let tags: Vec<String> =
+            create.tags.iter().map(|tag| self.canonical_tag(tag)).collect::<Answer<_>>()?;
         let mut created = Vec::new();
         for name in &create.names {
             let id = DropletId(self.id());
@@ -241,10 +266,14 @@ impl Inner {
             return refuse("You can create between 1 and 10 Droplets at once.".to_owned());
         }
         let letters = |name: &String| {
-            !name.is_empty() && name.len() <= 255 && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c))
+            !name.is_empty()
+                && name.len() <= 255
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c))
         };
         if !create.names.iter().all(letters) {
-            return refuse("Only valid hostname characters are allowed. (a-z, A-Z, 0-9, . and -)".to_owned());
+            return refuse(
+                "Only valid hostname characters are allowed. (a-z, A-Z, 0-9, . and -)".to_owned(),
+            );
         }
         if create.user_data.as_ref().is_some_and(|data| data.len() > 65_536) {
             return refuse("User data is too long (maximum is 64 KiB).".to_owned());
@@ -266,16 +295,22 @@ impl Inner {
         }
         let limit = self.config.limits.droplets;
         if (self.resources.droplets.len() + create.names.len()) as u64 > limit {
-            return refuse("creating this/these droplet(s) will exceed your droplet limit".to_owned());
+            return refuse(
+                "creating this/these droplet(s) will exceed your droplet limit".to_owned(),
+            );
         }
         Ok(())
     }
 
     /// The lowest place in the block that no droplet has.
     fn free_place(&self) -> u32 {
-        let mut taken: Vec<u32> = self.resources.droplets.values().map(|droplet| droplet.place).collect();
+        let mut taken: Vec<u32> =
+            self.resources.droplets.values().map(|droplet| droplet.place).collect();
         taken.sort_unstable();
-        (0..).zip(taken.iter().copied().chain([u32::MAX])).find(|(free, taken)| free != taken).map_or(0, |(free, _)| free)
+        (0..)
+            .zip(taken.iter().copied().chain([u32::MAX]))
+            .find(|(free, taken)| free != taken)
+            .map_or(0, |(free, _)| free)
     }
 
     pub(super) fn activate(&mut self, id: DropletId, at: Timestamp) {
@@ -283,10 +318,13 @@ impl Inner {
         let seed = self.config.seed;
         let Some(droplet) = self.resources.droplets.get_mut(&id) else { return };
         droplet.status = Status::Active;
-        let machine = Machine::boot(id, droplet.user_data.as_deref(), at, &timings.first_boot, seed ^ id.0);
+        let machine =
+            Machine::boot(id, droplet.user_data.as_deref(), at, &timings.first_boot, seed ^ id.0);
         self.resources.machines.insert(id, machine);
         let actions = self.resources.actions.values_mut();
-        for action in actions.filter(|action| action.on == Subject::Droplet(id) && action.kind == "create") {
+        for action in
+            actions.filter(|action| action.on == Subject::Droplet(id) && action.kind == "create")
+        {
             action.status = Progress::Completed;
             action.completed_at = Some(at);
         }
@@ -304,7 +342,9 @@ impl Inner {
     pub(super) fn vanish(&mut self, id: DropletId) {
         self.resources.droplets.remove(&id);
         self.resources.machines.remove(&id);
-        for reserved in self.resources.reserved.values_mut().filter(|reserved| reserved.droplet == Some(id)) {
+        for reserved in
+            self.resources.reserved.values_mut().filter(|reserved| reserved.droplet == Some(id))
+        {
             reserved.droplet = None;
         }
     }
@@ -316,7 +356,12 @@ impl Inner {
             || matches!(on, Subject::Droplet(id) if self.resources.droplets.get(&id).is_some_and(|droplet| droplet.leaving))
     }
 
-    pub(super) fn begin_action(&mut self, kind: &str, on: Subject, moves_to: Option<DropletId>) -> Action {
+    pub(super) fn begin_action(
+        &mut self,
+        kind: &str,
+        on: Subject,
+        moves_to: Option<DropletId>,
+    ) -> Action {
         let id = self.id();
         let fails = self.faults.action_fails(kind);
         let action = Action {
@@ -342,7 +387,8 @@ impl Inner {
         let Some(action) = self.resources.actions.get_mut(&id) else { return };
         action.completed_at = Some(at);
         action.status = if action.fails { Progress::Errored } else { Progress::Completed };
-        let (on, kind, moves_to, fails) = (action.on, action.kind.clone(), action.moves_to, action.fails);
+        let (on, kind, moves_to, fails) =
+            (action.on, action.kind.clone(), action.moves_to, action.fails);
         if let (Subject::Address(ip), false) = (on, fails) {
             self.end_move(ip, &kind, moves_to);
         }

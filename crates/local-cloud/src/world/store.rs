@@ -52,13 +52,18 @@ impl Store {
         let lock = File::create(&lock_path).map_err(io(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { folder: folder.to_owned() }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse { folder: folder.to_owned() });
+            }
             Err(TryLockError::Error(error)) => return Err(io(&lock_path)(error)),
         }
         let resources = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(io(&path)(error)),
-            Ok(bytes) => Some(serde_json::from_slice(&bytes).map_err(|source| StoreError::Unreadable { path: path.clone(), source })?),
+            Ok(bytes) => Some(
+                serde_json::from_slice(&bytes)
+                    .map_err(|source| StoreError::Unreadable { path: path.clone(), source })?,
+            ),
         };
         Ok((Self { path, _lock: lock }, resources))
     }

@@ -25,7 +25,14 @@ impl World {
 
     /// All tags.
     pub(crate) fn tags(&self) -> Vec<(Tag, Vec<DropletId>)> {
-        self.act(|inner, _| inner.resources.tags.values().map(|tag| (tag.clone(), inner.tagged(&tag.name))).collect())
+        self.act(|inner, _| {
+            inner
+                .resources
+                .tags
+                .values()
+                .map(|tag| (tag.clone(), inner.tagged(&tag.name)))
+                .collect()
+        })
     }
 
     /// One tag, by its first spelling.
@@ -75,19 +82,29 @@ impl Inner {
         let sound = (1..=255).contains(&name.len())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || ":-_".contains(c));
         if !sound {
-            return Err(Refusal::unprocessable("Tags may contain letters, numbers, colons, dashes, and underscores."));
+            return Err(Refusal::unprocessable(
+                "Tags may contain letters, numbers, colons, dashes, and underscores.",
+            ));
         }
-        let tag = self.resources.tags.entry(name.to_ascii_lowercase()).or_insert_with(|| Tag { name: name.to_owned() });
+        let tag = self
+            .resources
+            .tags
+            .entry(name.to_ascii_lowercase())
+            .or_insert_with(|| Tag { name: name.to_owned() });
         Ok(tag.name.clone())
     }
 
     fn exact_tag(&self, name: &str) -> Answer<Tag> {
-        let found = self.resources.tags.get(&name.to_ascii_lowercase()).filter(|tag| tag.name == name);
+        let found =
+            self.resources.tags.get(&name.to_ascii_lowercase()).filter(|tag| tag.name == name);
         found.cloned().ok_or_else(Refusal::not_found)
     }
 
     fn tagged(&self, name: &str) -> Vec<DropletId> {
         let droplets = self.resources.droplets.values();
-        droplets.filter(|droplet| droplet.tags.iter().any(|tag| tag == name)).map(|droplet| droplet.id).collect()
+        droplets
+            .filter(|droplet| droplet.tags.iter().any(|tag| tag == name))
+            .map(|droplet| droplet.id)
+            .collect()
     }
 }
