@@ -85,10 +85,8 @@ impl InProcessHost {
         pass(self.config.latency).await;
         let address = target.address;
         let path = format!("/hosts/{address}/{call}");
-        let broken = || HostError::Unreachable {
-            address,
-            detail: "the connection was closed".to_owned(),
-        };
+        let broken =
+            || HostError::Unreachable { address, detail: "the connection was closed".to_owned() };
         match self.world.with_faults(|faults| faults.strike("HOST", &path)) {
             None | Some(Effect::ActionErrors) => self.reach(target, act),
             Some(Effect::Fail { status, .. }) => {
@@ -227,27 +225,32 @@ impl Host for InProcessHost {
         spec: &ContainerSpec,
     ) -> Result<Container, HostError> {
         let name = spec.name.as_str();
-        self.on_engine(target, "ensure_container", &format!("starting container {name}"), |machine, now| {
-            let there = machine.engine().find(name).ok();
-            let is_wanted = |container: &containers::Container| {
-                container.labels.get("seachange.digest").map(String::as_str)
-                    == Some(spec.digest.as_str())
-                    && container.labels.get("seachange.config") == spec.labels.get("config")
-            };
-            let is_right = there.is_some_and(is_wanted);
-            let is_up = there.is_some_and(|container| {
-                matches!(container.life(now).state, State::Running | State::Restarting { .. })
-            });
-            if !(is_right && is_up) {
-                let engine = machine.engine_mut();
-                if !is_right {
-                    take_away(engine, name, now)?;
-                    engine.create(as_asked(spec), now)?;
+        self.on_engine(
+            target,
+            "ensure_container",
+            &format!("starting container {name}"),
+            |machine, now| {
+                let there = machine.engine().find(name).ok();
+                let is_wanted = |container: &containers::Container| {
+                    container.labels.get("seachange.digest").map(String::as_str)
+                        == Some(spec.digest.as_str())
+                        && container.labels.get("seachange.config") == spec.labels.get("config")
+                };
+                let is_right = there.is_some_and(is_wanted);
+                let is_up = there.is_some_and(|container| {
+                    matches!(container.life(now).state, State::Running | State::Restarting { .. })
+                });
+                if !(is_right && is_up) {
+                    let engine = machine.engine_mut();
+                    if !is_right {
+                        take_away(engine, name, now)?;
+                        engine.create(as_asked(spec), now)?;
+                    }
+                    engine.start(name, now)?;
                 }
-                engine.start(name, now)?;
-            }
-            Ok(as_core(machine.engine().find(name)?, now))
-        })
+                Ok(as_core(machine.engine().find(name)?, now))
+            },
+        )
         .await
     }
 
@@ -257,20 +260,28 @@ impl Host for InProcessHost {
         container: &str,
         lines: usize,
     ) -> Result<Vec<String>, HostError> {
-        self.on_engine(target, "logs", &format!("reading the log of {container}"), |machine, now| {
-            let mut all = machine.engine().find(container)?.lines(now);
-            Ok(all.split_off(all.len().saturating_sub(lines)))
-        })
+        self.on_engine(
+            target,
+            "logs",
+            &format!("reading the log of {container}"),
+            |machine, now| {
+                let mut all = machine.engine().find(container)?.lines(now);
+                Ok(all.split_off(all.len().saturating_sub(lines)))
+            },
+        )
         .await
     }
 
     async fn remove_container(&self, target: &Target, container: &str) -> Result<(), HostError> {
-        self.on_engine(target, "remove_container", &format!("removing container {container}"), |machine, now| {
-            match machine.engine().find(container) {
+        self.on_engine(
+            target,
+            "remove_container",
+            &format!("removing container {container}"),
+            |machine, now| match machine.engine().find(container) {
                 Ok(_) => take_away(machine.engine_mut(), container, now),
                 Err(_) => Ok(()),
-            }
-        })
+            },
+        )
         .await
     }
 
@@ -322,7 +333,9 @@ impl Host for InProcessHost {
         let reply = match &probe.route {
             Route::Container { target, port } => {
                 match self
-                    .on(target, "probe", |machine, now| route::app(machine, *port, &probe.path, now))
+                    .on(target, "probe", |machine, now| {
+                        route::app(machine, *port, &probe.path, now)
+                    })
                     .await
                 {
                     Ok(Some(reply)) => reply,

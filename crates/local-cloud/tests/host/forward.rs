@@ -1,0 +1,70 @@
+//! Floating IPs over real sockets.
+
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::SendRequest;
+use seachange_core::cloud::Cloud;
+use tokio::net::TcpStream;
+
+use crate::ground::{PORT, ask, ground, ssh};
+use crate::suite;
+
+/// A client that keeps its connection.
+pub struct Client(SendRequest<Empty<bytes::Bytes>>);
+
+impl Client {
+    pub async fn connect(address: std::net::Ipv4Addr, port: u16) -> Self {
+        let stream = TcpStream::connect((address, port)).await.unwrap();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let (sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    /// The version that answers, or `-` where nobody does.
+    pub async fn version(&mut self) -> String {
+        let answer = self.get("/").await;
+        answer.map_or("-".to_owned(), |(_, body)| body.trim().to_owned())
+    }
+
+    pub async fn get(&mut self, path: &str) -> Option<(u16, String)> {
+        self.0.ready().await.ok()?;
+        let request = http::Request::get(path).header("host", "test").body(Empty::new()).unwrap();
+        let answer = self.0.send_request(request).await.ok()?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.ok()?.to_bytes();
+        Some((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+}
+
+#[tokio::test]
+async fn ways() {
+    suite::ways(&ground().await, &ssh()).await;
+}
+
+#[tokio::test]
+async fn an_open_connection_stays_where_it_was_made() {
+    let ground = ground().await;
+    let (old, _) = ground.worker(&ssh(), "1.0").await;
+    let (new, _) = ground.worker(&ssh(), "1.1").await;
+    let ip = ground.floating_ip(old).await;
+    let mut before = Client::connect(ip, PORT).await;
+    assert_eq!(before.version().await, "1.0");
+    ground.assign(ip, new).await;
+    assert_eq!(before.version().await, "1.0");
+    assert_eq!(Client::connect(ip, PORT).await.version().await, "1.1");
+    // With its droplet it ends.
+    ground.cloud.delete_droplet(old).await.unwrap();
+    ground.settle().await;
+    assert_eq!(before.version().await, "-");
+}
+
+#[tokio::test]
+async fn an_address_that_points_nowhere_refuses() {
+    let ground = ground().await;
+    let (worker, _) = ground.worker(&ssh(), "1.0").await;
+    let ip = ground.floating_ip(worker).await;
+    assert!(ask(&ssh(), ip, PORT).await.is_ok());
+    ground.cloud.delete_droplet(worker).await.unwrap();
+    ground.settle().await;
+    assert_eq!(ask(&ssh(), ip, PORT).await, Err("connection refused".to_owned()));
+}

@@ -1,0 +1,208 @@
+//! What every test stands on: a world in which nothing takes time, with its doors open.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use seachange_core::bootstrap::Bootstrap;
+use seachange_core::cloud::{Cloud, DropletCreate, DropletId};
+use seachange_core::host::{ContainerSpec, Host, Probe, ProbeOutcome, Route, Target};
+use seachange_core::image::ImageRef;
+use seachange_core::secret::Secret;
+use seachange_host::{Dial, Keys, SshHost};
+use seachange_local_cloud::doors::{self, Doors};
+use seachange_local_cloud::images::Images;
+use seachange_local_cloud::in_process::InProcess;
+use seachange_local_cloud::machine::BootTimings;
+use seachange_local_cloud::world::{Timings, World, WorldConfig};
+
+pub const STACK: &str = "webgui";
+pub const PORT: u16 = 8080;
+
+/// A block of addresses for each test: they run at the same time.
+static BLOCK: AtomicU8 = AtomicU8::new(101);
+
+/// A world, its client, and its open doors, if there are any.
+pub struct Ground {
+    pub world: Arc<World>,
+    pub cloud: InProcess,
+    doors: Option<Doors>,
+    fingerprint: String,
+}
+
+/// A private key and the text of its public half. The first is the one that every droplet accepts.
+pub fn key(number: u8) -> (String, String) {
+    let key = PrivateKey::from(Ed25519Keypair::from_seed(&[number; 32]));
+    let text = key.to_openssh(LineEnding::LF).unwrap().to_string();
+    (text, key.public_key().to_openssh().unwrap())
+}
+
+/// Nothing takes time.
+pub fn at_once() -> Timings {
+    let none = Duration::ZERO;
+    Timings {
+        boot: none,
+        address: none,
+        first_boot: BootTimings { ssh: none, cloud_init: none },
+        action: none,
+        delete: none,
+        list_lag: none,
+        read_lag: none,
+    }
+}
+
+/// The ground without doors, for what happens in process.
+pub async fn closed_ground(timings: Timings) -> Ground {
+    let block = (BLOCK.fetch_add(1, Ordering::Relaxed), 0);
+    let world = World::new(WorldConfig { timings, block, ..WorldConfig::default() });
+    let cloud = InProcess::new(Arc::clone(&world), Duration::ZERO);
+    let fingerprint = cloud.create_ssh_key("test", &key(1).1).await.unwrap().fingerprint;
+    Ground { world, cloud, doors: None, fingerprint }
+}
+
+pub async fn ground() -> Ground {
+    ground_with(doors::Config::default()).await
+}
+
+pub async fn ground_with(config: doors::Config) -> Ground {
+    let ground = closed_ground(at_once()).await;
+    let doors = doors::start(Arc::clone(&ground.world), config).await.unwrap();
+    Ground { doors: Some(doors), ..ground }
+}
+
+/// The project's own client.
+pub fn ssh() -> SshHost {
+    ssh_with(&key(1).0)
+}
+
+/// The same with another key.
+pub fn ssh_with(key: &str) -> SshHost {
+    let mut config = seachange_host::Config::new(Keys::Text(Secret::new(key)));
+    config.dial = Dial::offset_privileged(doors::PORT_OFFSET);
+    config.operation_timeout = Duration::from_secs(20);
+    SshHost::new(config).unwrap()
+}
+
+impl Ground {
+    pub fn doors(&self) -> &Doors {
+        self.doors.as_ref().unwrap()
+    }
+
+    /// Closes all doors.
+    pub async fn shut(self) -> Arc<World> {
+        if let Some(doors) = self.doors {
+            doors.shutdown().await;
+        }
+        self.world
+    }
+
+    /// The same world behind new doors, as after a restart of the program.
+    pub async fn reopened(self) -> Self {
+        let Self { world, cloud, doors, fingerprint } = self;
+        if let Some(doors) = doors {
+            doors.shutdown().await;
+        }
+        let doors = doors::start(Arc::clone(&world), doors::Config::default()).await.unwrap();
+        Self { world, cloud, doors: Some(doors), fingerprint }
+    }
+
+    /// Lets the sockets catch up, where there are any.
+    pub async fn settle(&self) {
+        if let Some(doors) = &self.doors {
+            doors.settle().await;
+        }
+    }
+
+    /// A droplet that is ready, with its doors open.
+    pub async fn droplet(&self, name: &str, bootstrap: Bootstrap) -> (DropletId, Target) {
+        let create = DropletCreate {
+            names: vec![name.to_owned()],
+            region: "fra1".to_owned(),
+            size: "s-1vcpu-1gb".to_owned(),
+            image: "ubuntu-24-04-x64".to_owned(),
+            ssh_keys: vec![self.fingerprint.clone()],
+            tags: Vec::new(),
+            user_data: bootstrap.user_data().map(str::to_owned),
+        };
+        let id = self.cloud.create_droplets(&create).await.unwrap()[0].id;
+        let address = loop {
+            // On a virtual clock this is no waiting; in a world without delays it is not needed.
+            match self.cloud.droplet(id).await.unwrap().public_ipv4 {
+                Some(address) => break address,
+                None => tokio::time::sleep_until(self.world.next_event().unwrap()).await,
+            }
+        };
+        self.settle().await;
+        (id, Target { address, host_key: None })
+    }
+
+    /// A worker that runs this version.
+    pub async fn worker(&self, host: &dyn Host, version: &str) -> (DropletId, Target) {
+        let (id, target) = self.droplet("worker", Bootstrap::Docker).await;
+        run(host, &target, version).await;
+        (id, target)
+    }
+
+    /// A floating IP for the droplet.
+    pub async fn floating_ip(&self, droplet: DropletId) -> Ipv4Addr {
+        let ip = self.cloud.create_reserved_ip(droplet).await.unwrap().ip;
+        self.settle().await;
+        ip
+    }
+
+    /// Moves it.
+    pub async fn assign(&self, ip: Ipv4Addr, droplet: DropletId) {
+        self.cloud.assign_reserved_ip(ip, droplet).await.unwrap();
+        self.settle().await;
+    }
+
+    /// A load balancer with this configuration.
+    pub async fn balancer(&self, host: &dyn Host, config: &str) -> Target {
+        let (_, target) = self.droplet("balancer", Bootstrap::Haproxy).await;
+        host.install_config(&target, config).await.unwrap();
+        target
+    }
+}
+
+/// Pulls and runs a version.
+pub async fn run(host: &dyn Host, target: &Target, version: &str) {
+    let spec = spec(version);
+    host.pull(target, &spec.image, &spec.digest, None, &|_, _| ()).await.unwrap();
+    host.ensure_container(target, &spec).await.unwrap();
+}
+
+pub fn spec(version: &str) -> ContainerSpec {
+    let image: ImageRef = format!("registry.example/webgui:{version}").parse().unwrap();
+    let digest = Images::default().find(version).unwrap().digest().clone();
+    let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    ContainerSpec {
+        name: STACK.to_owned(),
+        image,
+        labels: BTreeMap::from([
+            label("stack", STACK),
+            label("digest", digest.as_str()),
+            label("config", "k1"),
+        ]),
+        digest,
+        env: vec![("PASSWORD".to_owned(), Secret::new("canary"))],
+        port: PORT,
+        stop_timeout: Duration::from_secs(10),
+    }
+}
+
+/// What a user gets at an address and port: status and first line.
+pub async fn ask(host: &dyn Host, address: Ipv4Addr, port: u16) -> Result<(u16, String), String> {
+    let route = Route::Public { address, port, domain: None };
+    let timeout = Duration::from_secs(20);
+    match host.probe(&Probe { route, path: "/".to_owned(), timeout }).await {
+        ProbeOutcome::Answer { status, body, .. } => {
+            Ok((status, body.lines().next().unwrap_or_default().to_owned()))
+        }
+        ProbeOutcome::NoAnswer { detail } => Err(detail),
+    }
+}

@@ -1,0 +1,61 @@
+//! The image registry over HTTP, asked by the project's own client and by hand.
+
+use seachange_core::host::{Credentials, Registry};
+use seachange_core::secret::Secret;
+use seachange_host::{OciRegistry, RegistryConfig};
+use seachange_local_cloud::doors::Config;
+use seachange_local_cloud::images::{Challenge, Images, catalogue};
+
+use crate::ground::{Ground, ground, ground_with, spec};
+use crate::suite;
+
+fn client(ground: &Ground) -> OciRegistry {
+    let mirror = Some(format!("http://{}", ground.doors().registry()));
+    OciRegistry::new(RegistryConfig { mirror, ..RegistryConfig::default() }).unwrap()
+}
+
+fn login(password: &str) -> Credentials {
+    Credentials { username: Secret::new("demo"), password: Secret::new(password) }
+}
+
+#[tokio::test]
+async fn open_to_all() {
+    suite::registry(&client(&ground().await), true).await;
+}
+
+#[tokio::test]
+async fn with_a_login_by_token_and_by_password() {
+    for challenge in [Challenge::Bearer, Challenge::Basic] {
+        let images = Images { login: Some(login("right")), challenge, ..Images::default() };
+        let ground = ground_with(Config { images, ..Config::default() }).await;
+        let registry = client(&ground);
+        suite::registry(&registry, false).await;
+        let image = "registry.example/team/webgui:1.0".parse().unwrap();
+        let wrong = registry.resolve(&image, Some(&login("wrong"))).await;
+        assert!(wrong.is_err(), "{challenge:?}: {wrong:?}");
+        let right = registry.resolve(&image, Some(&login("right"))).await;
+        assert_eq!(right, Ok(spec("1.0").digest), "{challenge:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_image_is_whole_down_to_its_layer() {
+    let ground = ground().await;
+    let base = format!("http://{}/v2/any/name", ground.doors().registry());
+    let get = async |path: &str| {
+        let answer = reqwest::get(format!("{base}{path}")).await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap())
+    };
+    let (_, manifest) = get("/manifests/1.0").await;
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let layer = &manifest["layers"][0];
+    let (status, bytes) = get(&format!("/blobs/{}", layer["digest"].as_str().unwrap())).await;
+    assert_eq!((status, bytes.len() as u64), (200, layer["size"].as_u64().unwrap()));
+    assert_eq!(bytes, catalogue()[0].layer.bytes);
+    let (status, config) =
+        get(&format!("/blobs/{}", manifest["config"]["digest"].as_str().unwrap())).await;
+    assert_eq!((status, config.to_vec()), (200, catalogue()[0].config.bytes.clone()));
+    let (status, body) = get("/manifests/9.9").await;
+    assert_eq!(status, 404);
+    assert!(String::from_utf8_lossy(&body).contains("MANIFEST_UNKNOWN"));
+}

@@ -1,0 +1,182 @@
+//! What any `Host` must do, run over sockets and in process alike.
+
+use std::time::Duration;
+
+use seachange_core::bootstrap::Bootstrap;
+use seachange_core::haproxy::LoadBalancerConfig;
+use seachange_core::host::{
+    Boot, ContainerState, Host, HostError, HostKey, Installed, Probe, ProbeOutcome, Registry,
+    RegistryError, Route, Service, Target,
+};
+use seachange_core::image::ImageRef;
+
+use crate::ground::{Ground, PORT, STACK, ask, run, spec};
+
+/// First contact: readiness of the right service, and a host key that is pinned from then on.
+pub async fn contact(ground: &Ground, host: &dyn Host) {
+    let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
+    let seen = host.contact(&worker, Service::Docker).await.unwrap();
+    assert_eq!(seen.boot, Boot::Ready);
+    assert!(matches!(
+        host.contact(&worker, Service::Haproxy).await.unwrap().boot,
+        Boot::Running { .. }
+    ));
+    let pinned = Target { host_key: Some(seen.host_key.clone()), ..worker.clone() };
+    assert_eq!(host.contact(&pinned, Service::Docker).await.unwrap(), seen);
+
+    let (_, other) = ground.droplet("other", Bootstrap::Docker).await;
+    let mistaken = Target { host_key: Some(seen.host_key), ..other };
+    let error = host.contact(&mistaken, Service::Docker).await.unwrap_err();
+    let HostError::WrongHostKey { expected, observed, .. } = error else { panic!("{error:?}") };
+    assert!(expected.starts_with("SHA256:") && observed.starts_with("SHA256:"));
+    assert_ne!(expected, observed);
+
+    let nobody = Target { address: [127, 255, 0, 9].into(), host_key: None };
+    let error = host.contact(&nobody, Service::Docker).await.unwrap_err();
+    assert!(matches!(error, HostError::Unreachable { .. }), "{error:?}");
+}
+
+/// A container is made, left, replaced, looked at and removed.
+pub async fn containers(ground: &Ground, host: &dyn Host) {
+    let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
+    assert_eq!(host.containers(&worker, STACK).await, Ok(Vec::new()));
+    run(host, &worker, "1.0").await;
+    let first = host.ensure_container(&worker, &spec("1.0")).await.unwrap();
+    assert_eq!((first.name.as_str(), &first.state), (STACK, &ContainerState::Running));
+    assert_eq!(first.labels["digest"], spec("1.0").digest.as_str());
+    assert_eq!(host.containers(&worker, STACK).await.unwrap(), [first.clone()]);
+    assert_eq!(host.containers(&worker, "another").await.unwrap(), []);
+
+    run(host, &worker, "1.1").await;
+    let second = host.containers(&worker, STACK).await.unwrap();
+    assert_eq!(second.len(), 1);
+    assert_ne!(second[0].id, first.id);
+    let lines = host.logs(&worker, STACK, 1).await.unwrap();
+    assert_eq!(lines, ["listening on 0.0.0.0:8080"]);
+    assert_eq!(host.logs(&worker, STACK, 50).await.unwrap().len(), 2);
+
+    host.remove_container(&worker, STACK).await.unwrap();
+    host.remove_container(&worker, STACK).await.unwrap();
+    assert_eq!(host.containers(&worker, STACK).await, Ok(Vec::new()));
+    assert!(matches!(host.logs(&worker, STACK, 1).await, Err(HostError::Failed { .. })));
+    assert!(matches!(
+        probe(host, &worker, "/").await,
+        ProbeOutcome::NoAnswer { detail } if detail == "connection refused"
+    ));
+}
+
+/// A pull of what is not there is final; one of what is there reports progress to its end, and is free the second time.
+pub async fn pulls(ground: &Ground, host: &dyn Host) {
+    let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
+    let spec = spec("1.0");
+    let missing = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+    let error = host.pull(&worker, &spec.image, &missing, None, &|_, _| ()).await.unwrap_err();
+    assert!(matches!(error, HostError::PullFailed { .. }), "{error:?}");
+
+    let seen = std::sync::Mutex::new(Vec::new());
+    let note = |done, all| seen.lock().unwrap().push((done, all));
+    host.pull(&worker, &spec.image, &spec.digest, None, &note).await.unwrap();
+    let (done, all) = *seen.lock().unwrap().last().unwrap();
+    assert_eq!(Some(done), all);
+    seen.lock().unwrap().clear();
+    host.pull(&worker, &spec.image, &spec.digest, None, &note).await.unwrap();
+    assert!(seen.lock().unwrap().is_empty());
+    // Pulled under another name it is another image.
+    let other: ImageRef = "registry.example/other:1.0".parse().unwrap();
+    let spec = seachange_core::host::ContainerSpec { image: other, ..spec };
+    assert!(matches!(host.ensure_container(&worker, &spec).await, Err(HostError::Failed { .. })));
+}
+
+/// Healthy, unhealthy and crashing versions, seen by probes and states.
+pub async fn behaviours(ground: &Ground, host: &dyn Host) {
+    let (_, worker) = ground.worker(host, "1.0").await;
+    let ProbeOutcome::Answer { status, body, .. } = probe(host, &worker, "/").await else {
+        panic!("1.0 answers")
+    };
+    assert_eq!((status, body.as_str()), (200, "1.0\n"));
+    let outcome = probe(host, &worker, "/slow?ms=1").await;
+    assert!(matches!(outcome, ProbeOutcome::Answer { status: 200, .. }), "{outcome:?}");
+
+    run(host, &worker, "unhealthy").await;
+    let outcome = probe(host, &worker, "/").await;
+    assert!(matches!(outcome, ProbeOutcome::Answer { status: 503, .. }), "{outcome:?}");
+    let lines = host.logs(&worker, STACK, 50).await.unwrap();
+    assert!(lines.iter().any(|line| line.contains("database")), "{lines:?}");
+
+    run(host, &worker, "crash").await;
+    let outcome = probe(host, &worker, "/").await;
+    assert!(matches!(outcome, ProbeOutcome::NoAnswer { .. }), "{outcome:?}");
+    run(host, &worker, "1.1").await;
+    assert!(matches!(probe(host, &worker, "/").await, ProbeOutcome::Answer { status: 200, .. }));
+}
+
+/// A configuration is installed once, and a bad one not at all.
+pub async fn configuration(ground: &Ground, host: &dyn Host) {
+    let (_, balancer) = ground.droplet("balancer", Bootstrap::Haproxy).await;
+    let packaged = host.config_digest(&balancer).await.unwrap();
+    let config = LoadBalancerConfig { listen: 80, floating_ip: [127, 0, 0, 1].into(), port: 1 };
+    let install = async |text: &str| host.install_config(&balancer, text).await;
+    assert_eq!(install(&config.render()).await, Ok(Installed::Changed));
+    assert_eq!(install(&config.render()).await, Ok(Installed::AlreadySo));
+    let digest = host.config_digest(&balancer).await.unwrap();
+    assert_eq!(digest, Some(config.digest()));
+    assert_ne!(digest, packaged);
+
+    let error = install("frontend users\n    mode http\n    bindd :80\n").await.unwrap_err();
+    let HostError::ConfigRefused { detail, .. } = error else { panic!("{error:?}") };
+    assert!(detail.contains("unknown keyword 'bindd' in 'frontend' section"), "{detail}");
+    assert_eq!(host.config_digest(&balancer).await.unwrap(), Some(config.digest()));
+
+    let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
+    assert_eq!(host.config_digest(&worker).await, Ok(None));
+    assert!(matches!(
+        host.install_config(&worker, &config.render()).await,
+        Err(HostError::Failed { .. })
+    ));
+}
+
+/// The way of users: floating IP and load balancer, before and after the address moves.
+pub async fn ways(ground: &Ground, host: &dyn Host) {
+    let (old, _) = ground.worker(host, "1.0").await;
+    let (new, new_target) = ground.worker(host, "1.1").await;
+    let ip = ground.floating_ip(old).await;
+    let config = LoadBalancerConfig { listen: 80, floating_ip: ip, port: PORT };
+    let balancer = ground.balancer(host, &config.render()).await;
+    let answer = |version: &str| Ok((200, version.to_owned()));
+    assert_eq!(ask(host, ip, PORT).await, answer("1.0"));
+    assert_eq!(ask(host, balancer.address, 80).await, answer("1.0"));
+    ground.assign(ip, new).await;
+    assert_eq!(ask(host, ip, PORT).await, answer("1.1"));
+    assert_eq!(ask(host, balancer.address, 80).await, answer("1.1"));
+    host.remove_container(&new_target, STACK).await.unwrap();
+    assert!(ask(host, ip, PORT).await.is_err());
+    assert_eq!(ask(host, balancer.address, 80).await.unwrap().0, 503);
+}
+
+/// Tags become digests; what is not there, and what is not allowed, are told apart.
+pub async fn registry(registry: &dyn Registry, open_to_all: bool) {
+    let resolve = async |text: &str| registry.resolve(&text.parse().unwrap(), None).await;
+    let answer = resolve("registry.example/team/webgui:1.1").await;
+    if open_to_all {
+        assert_eq!(answer, Ok(spec("1.1").digest));
+        let pinned = format!("registry.example/webgui@{}", spec("1.0").digest);
+        assert_eq!(resolve(&pinned).await, Ok(spec("1.0").digest));
+        let missing = resolve("registry.example/webgui:9.9").await;
+        assert!(matches!(missing, Err(RegistryError::NotFound { .. })), "{missing:?}");
+    } else {
+        assert!(matches!(answer, Err(RegistryError::Refused { .. })), "{answer:?}");
+        let missing = resolve("registry.example/webgui:9.9").await;
+        assert!(matches!(missing, Err(RegistryError::Refused { .. })), "{missing:?}");
+    }
+}
+
+pub async fn probe(host: &dyn Host, target: &Target, path: &str) -> ProbeOutcome {
+    let route = Route::Container { target: target.clone(), port: PORT };
+    let timeout = Duration::from_secs(20);
+    host.probe(&Probe { route, path: path.to_owned(), timeout }).await
+}
+
+/// A key that no host shows.
+pub fn strange_host_key() -> HostKey {
+    HostKey(crate::ground::key(200).1)
+}
