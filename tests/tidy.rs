@@ -23,7 +23,10 @@ const MOST_LINES: usize = 600;
 const LONG: [(&str, &str); 0] = [];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace's folder")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the workspace's folder")
 }
 
 /// Every tracked-looking file below the folder with this ending, relative to the root.
@@ -52,7 +55,8 @@ fn files(below: &str, ending: &str) -> Vec<(String, String)> {
 }
 
 fn rust_files() -> Vec<(String, String)> {
-    let files: Vec<_> = ["crates", "tests"].iter().flat_map(|folder| files(folder, ".rs")).collect();
+    let files: Vec<_> =
+        ["crates", "tests"].iter().flat_map(|folder| files(folder, ".rs")).collect();
     assert!(files.len() > 50, "the walk found only {} files", files.len());
     files
 }
@@ -63,8 +67,11 @@ fn none<T: std::fmt::Debug>(what: &str, found: &[T]) {
 
 #[test]
 fn every_module_says_what_it_is() {
-    let silent: Vec<_> =
-        rust_files().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path).collect();
+    let silent: Vec<_> = rust_files()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(path, _)| path)
+        .collect();
     none("modules without a `//!` head", &silent);
 }
 
@@ -73,7 +80,9 @@ fn modules_are_of_readable_size() {
     let long: Vec<_> = rust_files()
         .into_iter()
         .map(|(path, text)| (path, text.lines().count()))
-        .filter(|(path, lines)| *lines > MOST_LINES && !LONG.iter().any(|(allowed, _)| allowed == path))
+        .filter(|(path, lines)| {
+            *lines > MOST_LINES && !LONG.iter().any(|(allowed, _)| allowed == path)
+        })
         .collect();
     none("modules that are too long; split by subject", &long);
 }
@@ -82,8 +91,12 @@ fn modules_are_of_readable_size() {
 fn crates_import_only_along_the_arrows() {
     let arrows: BTreeMap<&str, &[&str]> = ARROWS.into();
     for (name, allowed) in &arrows {
-        let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).expect("a manifest");
-        let section = manifest.split("\n[").find(|part| part.starts_with("dependencies]")).expect("dependencies");
+        let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml"))
+            .expect("a manifest");
+        let section = manifest
+            .split("\n[")
+            .find(|part| part.starts_with("dependencies]"))
+            .expect("dependencies");
         let imports: BTreeSet<&str> = section
             .lines()
             .filter_map(|line| line.strip_prefix("seachange-"))
@@ -99,7 +112,16 @@ fn crates_import_only_along_the_arrows() {
 #[test]
 fn core_is_pure_down_to_its_dependencies() {
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--package", "seachange-core", "--edges", "normal", "--prefix", "none"])
+        .args([
+            "tree",
+            "--offline",
+            "--package",
+            "seachange-core",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo runs");
@@ -107,7 +129,11 @@ fn core_is_pure_down_to_its_dependencies() {
     assert!(tree.contains("serde"), "cargo tree said nothing");
     let impure: Vec<_> = tree
         .lines()
-        .filter(|line| ["tokio", "reqwest", "hyper", "rand", "mio", "socket2"].iter().any(|name| line.split(' ').next() == Some(name)))
+        .filter(|line| {
+            ["tokio", "reqwest", "hyper", "rand", "mio", "socket2"]
+                .iter()
+                .any(|name| line.split(' ').next() == Some(name))
+        })
         .collect();
     none("core depends on", &impure);
     let asynchronous: Vec<_> = ["crates/core/src/planner", "crates/report/src"]
@@ -121,11 +147,13 @@ fn core_is_pure_down_to_its_dependencies() {
 
 #[test]
 fn tests_neither_sleep_nor_skip() {
-    let needles = [["#[ig", "nore"], ["#[should", "_panic"], ["thread::", "sleep"]].map(|halves| halves.concat());
+    let needles = [["#[ig", "nore"], ["#[should", "_panic"], ["thread::", "sleep"]]
+        .map(|halves| halves.concat());
     let found: Vec<_> = rust_files()
         .into_iter()
         .flat_map(|(path, text)| {
-            let hits: Vec<_> = needles.iter().filter(|needle| text.contains(*needle)).cloned().collect();
+            let hits: Vec<_> =
+                needles.iter().filter(|needle| text.contains(*needle)).cloned().collect();
             hits.into_iter().map(move |needle| format!("{path}: {needle}"))
         })
         .collect();
@@ -136,7 +164,8 @@ fn tests_neither_sleep_nor_skip() {
 fn every_link_in_the_documents_resolves() {
     let mut broken = Vec::new();
     let documents = files("docs", ".md").into_iter().chain(
-        ["README.md", "CHANGELOG.md"].map(|name| (name.to_owned(), fs::read_to_string(root().join(name)).expect(name))),
+        ["README.md", "CHANGELOG.md"]
+            .map(|name| (name.to_owned(), fs::read_to_string(root().join(name)).expect(name))),
     );
     for (path, text) in documents {
         let folder = root().join(&path).parent().expect("a folder").to_owned();
@@ -162,7 +191,8 @@ fn the_environment_table_is_complete() {
         .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
         .collect();
     assert!(names.len() > 10, "found only {names:?}");
-    let missing: Vec<_> = names.iter().filter(|name| !table.contains(&format!("`{name}"))).collect();
+    let missing: Vec<_> =
+        names.iter().filter(|name| !table.contains(&format!("`{name}"))).collect();
     none("variables that docs/environment.md does not name", &missing);
 }
 
@@ -172,7 +202,9 @@ fn every_fixture_is_used() {
     let stray: Vec<_> = ["specs", "state-fixtures"]
         .iter()
         .flat_map(|folder| {
-            fs::read_dir(root().join(folder)).expect("a folder").map(move |entry| (folder, entry.expect("an entry")))
+            fs::read_dir(root().join(folder))
+                .expect("a folder")
+                .map(move |entry| (folder, entry.expect("an entry")))
         })
         .map(|(folder, entry)| format!("{folder}/{}", entry.file_name().to_string_lossy()))
         .filter(|path| {

@@ -111,7 +111,10 @@ impl Said {
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { command, code, stdout, stderr } = self;
-        write!(f, "$ seachange {command}\nexit code {code}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+        write!(
+            f,
+            "$ seachange {command}\nexit code {code}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+        )
     }
 }
 

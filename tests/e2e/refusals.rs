@@ -8,7 +8,9 @@ fn an_app_that_never_becomes_healthy_leaves_users_alone() {
     sandbox.spec("webgui.yaml");
     sandbox.run("apply -f webgui.yaml --local --var VERSION=1.0 --auto-approve").code(0);
     let before = sandbox.run("status --local --json").code(0).stdout;
-    sandbox.spec_with("webgui.yaml", |text| text.replace("timeout: 2m", "timeout: 3s").replace("interval: 2s", "interval: 200ms"));
+    sandbox.spec_with("webgui.yaml", |text| {
+        text.replace("timeout: 2m", "timeout: 3s").replace("interval: 2s", "interval: 200ms")
+    });
     sandbox
         .run("apply -f webgui.yaml --local --var VERSION=unhealthy --auto-approve")
         .code(1)
@@ -18,7 +20,10 @@ fn an_app_that_never_becomes_healthy_leaves_users_alone() {
     for field in ["\"live\"", "1.0"] {
         assert!(before.contains(field) && after.contains(field), "{before}\n{after}");
     }
-    sandbox.run("apply -f webgui.yaml --local --var VERSION=1.1 --auto-approve").code(0).says("1 swapped");
+    sandbox
+        .run("apply -f webgui.yaml --local --var VERSION=1.1 --auto-approve")
+        .code(0)
+        .says("1 swapped");
 }
 
 #[test]
@@ -49,7 +54,11 @@ fn an_unknown_size_is_refused_before_anything_is_done() {
 fn without_a_token_nothing_is_tried() {
     let sandbox = Sandbox::new();
     sandbox.spec("infrastructure.yaml");
-    sandbox.run("plan -f infrastructure.yaml").code(1).complains("DIGITALOCEAN_TOKEN").complains("--local");
+    sandbox
+        .run("plan -f infrastructure.yaml")
+        .code(1)
+        .complains("DIGITALOCEAN_TOKEN")
+        .complains("--local");
 }
 
 #[test]
@@ -66,7 +75,11 @@ fn an_api_that_is_down_is_named() {
 fn a_missing_variable_is_named_with_its_remedy() {
     let sandbox = Sandbox::new();
     sandbox.spec("webgui.yaml");
-    sandbox.run("plan -f webgui.yaml --local").code(1).complains("VERSION").complains("--var VERSION=");
+    sandbox
+        .run("plan -f webgui.yaml --local")
+        .code(1)
+        .complains("VERSION")
+        .complains("--var VERSION=");
 }
 
 #[test]

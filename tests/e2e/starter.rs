@@ -16,7 +16,13 @@ fn the_starter_is_valid_and_is_never_overwritten() {
 #[test]
 fn every_example_spec_is_valid() {
     let sandbox = Sandbox::new();
-    for name in ["webgui.yaml", "minimal.yaml", "many-workers.yaml", "no-load-balancer.yaml", "infrastructure.yaml"] {
+    for name in [
+        "webgui.yaml",
+        "minimal.yaml",
+        "many-workers.yaml",
+        "no-load-balancer.yaml",
+        "infrastructure.yaml",
+    ] {
         sandbox.spec(name);
         sandbox.run(&format!("validate -f {name} --local --var VERSION=1.0")).code(0);
     }
@@ -27,7 +33,9 @@ fn every_example_spec_is_valid() {
 #[test]
 fn help_has_an_example_for_every_command_that_takes_a_spec() {
     let sandbox = Sandbox::new();
-    for command in ["plan", "apply", "destroy", "drift", "status", "rollback", "releases", "logs", "show"] {
+    for command in
+        ["plan", "apply", "destroy", "drift", "status", "rollback", "releases", "logs", "show"]
+    {
         sandbox.run(&format!("{command} --help")).code(0).says("Example:");
     }
 }

@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Terraform for one thing, done completely: an app on DigitalOcean droplets, released without downtime.
 #[derive(Debug, Parser)]
 #[command(name = "seachange", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Try it without an account:\n  seachange demo\n\nExit codes: 0 fine, 1 error or refusal, \
-                        2 changes or drift (drift always, plan with --detailed-exitcode).")]
+#[command(
+    after_help = "Try it without an account:\n  seachange demo\n\nExit codes: 0 fine, 1 error or refusal, \
+                        2 changes or drift (drift always, plan with --detailed-exitcode)."
+)]
 pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -90,7 +92,9 @@ pub(crate) struct Target {
 
 /// Options of `plan`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Example:\n  seachange plan -f specs/webgui.yaml --var VERSION=1.1 --out release.plan")]
+#[command(
+    after_help = "Example:\n  seachange plan -f specs/webgui.yaml --var VERSION=1.1 --out release.plan"
+)]
 pub(crate) struct Plan {
     /// Which spec.
     #[command(flatten)]
@@ -150,8 +154,10 @@ pub(crate) struct RunOptions {
 
 /// Options of `apply`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Example:\n  seachange apply -f specs/webgui.yaml --var VERSION=1.1\n  seachange apply -f \
-                        specs/webgui.yaml --var VERSION=1.1 release.plan")]
+#[command(
+    after_help = "Example:\n  seachange apply -f specs/webgui.yaml --var VERSION=1.1\n  seachange apply -f \
+                        specs/webgui.yaml --var VERSION=1.1 release.plan"
+)]
 pub(crate) struct Apply {
     /// A plan saved by `plan --out`: exactly that is done, or nothing.
     pub(crate) plan: Option<PathBuf>,

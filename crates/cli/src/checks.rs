@@ -17,8 +17,16 @@ pub(crate) struct Processes;
 
 #[async_trait]
 impl Checks for Processes {
-    async fn run(&self, command: &[String], environment: &[(String, String)]) -> Result<(), CheckFailed> {
-        let failed = |ended: String, output: Vec<String>| CheckFailed { command: command.join(" "), ended, output };
+    async fn run(
+        &self,
+        command: &[String],
+        environment: &[(String, String)],
+    ) -> Result<(), CheckFailed> {
+        let failed = |ended: String, output: Vec<String>| CheckFailed {
+            command: command.join(" "),
+            ended,
+            output,
+        };
         let Some((program, arguments)) = command.split_first() else {
             return Err(failed("is empty".to_owned(), Vec::new()));
         };
@@ -33,16 +41,29 @@ impl Checks for Processes {
             .map_err(|error| failed(format!("could not be started: {error}"), Vec::new()))?;
         let ended = tokio::time::timeout(DEADLINE, child.wait_with_output()).await;
         let output = match ended {
-            Err(_) => return Err(failed(format!("was stopped after {}s", DEADLINE.as_secs()), Vec::new())),
+            Err(_) => {
+                return Err(failed(
+                    format!("was stopped after {}s", DEADLINE.as_secs()),
+                    Vec::new(),
+                ));
+            }
             Ok(Err(error)) => return Err(failed(format!("was lost: {error}"), Vec::new())),
             Ok(Ok(output)) => output,
         };
         if output.status.success() {
             return Ok(());
         }
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        let text = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let last = lines[lines.len().saturating_sub(LINES)..].to_vec();
-        Err(failed(output.status.code().map_or("was killed".to_owned(), |code| format!("exited with {code}")), last))
+        Err(failed(
+            output
+                .status
+                .code()
+                .map_or("was killed".to_owned(), |code| format!("exited with {code}")),
+            last,
+        ))
     }
 }

@@ -27,7 +27,8 @@ pub(crate) const REGISTRY_MIRROR: &str = "SEACHANGE_REGISTRY_MIRROR";
 /// Added to ports below 1024 of every droplet and floating IP (the local cloud needs no root, so it cannot have them).
 pub(crate) const PORT_OFFSET: &str = "SEACHANGE_PORT_OFFSET";
 /// URLs by which CI systems name a job, in the order in which they are asked.
-pub(crate) const JOB_URLS: [&str; 4] = ["CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL", "BUILDKITE_BUILD_URL"];
+pub(crate) const JOB_URLS: [&str; 4] =
+    ["CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL", "BUILDKITE_BUILD_URL"];
 /// GitHub's three parts of a job URL.
 pub(crate) const GITHUB: [&str; 3] = ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"];
 /// Who is logged in.

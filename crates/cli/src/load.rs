@@ -141,7 +141,12 @@ async fn request(shared: &Shared) -> Result<(u16, String), String> {
         .map_err(|error| error.to_string())?;
     let answer = connection.send_request(message).await.map_err(|error| error.to_string())?;
     let status = answer.status().as_u16();
-    let version = answer.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("?").to_owned();
+    let version = answer
+        .headers()
+        .get(VERSION_HEADER)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("?")
+        .to_owned();
     answer.into_body().collect().await.map_err(|error| error.to_string())?;
     shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     Ok((status, version))
@@ -149,7 +154,8 @@ async fn request(shared: &Shared) -> Result<(u16, String), String> {
 
 async fn connect(address: SocketAddr) -> Result<Connection, String> {
     let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {error}"))?;
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (sender, connection) =
+        handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     tokio::spawn(connection);
     Ok(sender)
 }

@@ -41,7 +41,10 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command, printer: Printer) -> failure::Result<u8> {
-    use commands::{apply, completions, demo, drift, init, local, logs, plan, releases, schema, show, status, validate};
+    use commands::{
+        apply, completions, demo, drift, init, local, logs, plan, releases, schema, show, status,
+        validate,
+    };
     match command {
         Command::Init(arguments) => init::run(arguments, printer),
         Command::Validate(arguments) => validate::run(arguments, printer),

@@ -22,7 +22,10 @@ impl Printer {
         let terminal = std::io::stdout().is_terminal();
         Self {
             json: arguments.json,
-            colour: terminal && !arguments.no_color && !arguments.json && !env::is_set(env::NO_COLOR),
+            colour: terminal
+                && !arguments.no_color
+                && !arguments.json
+                && !env::is_set(env::NO_COLOR),
             interactive: std::io::stdin().is_terminal()
                 && std::io::stderr().is_terminal()
                 && !arguments.json
@@ -53,7 +56,10 @@ impl Printer {
     /// Asks a question that only `yes` answers with yes. Call only if interactive.
     pub(crate) fn ask(self, question: &str) -> bool {
         let mut stderr = std::io::stderr().lock();
-        if write!(stderr, "{question}\n  Only `yes` is accepted: ").and_then(|()| stderr.flush()).is_err() {
+        if write!(stderr, "{question}\n  Only `yes` is accepted: ")
+            .and_then(|()| stderr.flush())
+            .is_err()
+        {
             return false;
         }
         let mut answer = String::new();

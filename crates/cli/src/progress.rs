@@ -58,7 +58,8 @@ impl Bars {
                 let style = ProgressStyle::with_template("  {spinner} {prefix}: {msg} [{elapsed}]")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner());
                 let bar = self.screen.add(ProgressBar::new_spinner()).with_style(style);
-                let names: Vec<String> = addresses.iter().take(3).map(ToString::to_string).collect();
+                let names: Vec<String> =
+                    addresses.iter().take(3).map(ToString::to_string).collect();
                 bar.set_prefix(names.join(", "));
                 bar.set_message(what.clone());
                 bar.enable_steady_tick(Duration::from_millis(120));

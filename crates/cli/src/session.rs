@@ -59,8 +59,11 @@ impl Session {
     /// Reads the spec's surroundings and opens what they name. No request is sent.
     pub(crate) async fn open(source: &Source, printer: Printer) -> Result<Self> {
         let spec = source.spec.clone();
-        let surroundings =
-            if source.local { locally(&spec, LOCAL_FOLDER.into()).await? } else { for_real(&spec)? };
+        let surroundings = if source.local {
+            locally(&spec, LOCAL_FOLDER.into()).await?
+        } else {
+            for_real(&spec)?
+        };
         Self::assemble(spec, surroundings, printer)
     }
 
@@ -71,11 +74,13 @@ impl Session {
     }
 
     fn assemble(spec: Spec, surroundings: Surroundings, printer: Printer) -> Result<Self> {
-        let Surroundings { api_url, token, keys, passphrase, mirror, dial, state, serving } = surroundings;
+        let Surroundings { api_url, token, keys, passphrase, mirror, dial, state, serving } =
+            surroundings;
         let cloud = {
             let mut config = digitalocean::Config::new(token);
             config.base_url = api_url;
-            digitalocean::Client::new(config).context(|| "cannot set up the API client".to_owned())?
+            digitalocean::Client::new(config)
+                .context(|| "cannot set up the API client".to_owned())?
         };
         let host = match (&spec.ssh, keys) {
             (Some(ssh), Some(keys)) => {
@@ -98,7 +103,17 @@ impl Session {
         let log = Log::new(Arc::new(FolderStore::new(state)), &spec.stack);
         let stop = Stop::new();
         heed_signals(stop.clone());
-        Ok(Self { spec, log, cloud, host, registry, progress: Progress::new(printer), stop, ids: RandomIds, serving })
+        Ok(Self {
+            spec,
+            log,
+            cloud,
+            host,
+            registry,
+            progress: Progress::new(printer),
+            stop,
+            ids: RandomIds,
+            serving,
+        })
     }
 
     /// The context of a run.
@@ -187,9 +202,11 @@ fn for_real(spec: &Spec) -> Result<Surroundings> {
             (Some(keys), ssh.passphrase.clone())
         }
     };
-    let offset = env::get(env::PORT_OFFSET).map(|text| text.parse::<u16>()).transpose().map_err(|_| {
-        Failure::new(format!("{} is no port number", env::PORT_OFFSET)).help(format!("unset {}", env::PORT_OFFSET))
-    })?;
+    let offset =
+        env::get(env::PORT_OFFSET).map(|text| text.parse::<u16>()).transpose().map_err(|_| {
+            Failure::new(format!("{} is no port number", env::PORT_OFFSET))
+                .help(format!("unset {}", env::PORT_OFFSET))
+        })?;
     Ok(Surroundings {
         api_url: env::get(env::API_URL).unwrap_or_else(|| DEFAULT_URL.to_owned()),
         token,
@@ -234,7 +251,8 @@ fn expand_home(path: &str) -> PathBuf {
 pub(crate) fn heed_signals(stop: Stop) {
     use tokio::signal::unix::{SignalKind, signal};
     tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {
             return;
         };
@@ -244,7 +262,11 @@ pub(crate) fn heed_signals(stop: Stop) {
                 _ = terminate.recv() => {}
             }
             if stop.requested() {
-                #[expect(clippy::exit, clippy::disallowed_methods, reason = "the second signal means: at once; the journal makes that safe")]
+                #[expect(
+                    clippy::exit,
+                    clippy::disallowed_methods,
+                    reason = "the second signal means: at once; the journal makes that safe"
+                )]
                 std::process::exit(i32::from(crate::exit::ERROR));
             }
             stop.request();

@@ -48,16 +48,16 @@ impl Source {
         let vars = variables(arguments)?;
         let lookup = |name: &str| env::get(name);
         let supplied = |at: &str, _: &str| {
-            let credential = ["ssh.", "app.registry.", "state."].iter().any(|prefix| at.starts_with(prefix));
-            let stand_in = (arguments.local && credential) || (need == Need::Access && at.starts_with("app."));
+            let credential =
+                ["ssh.", "app.registry.", "state."].iter().any(|prefix| at.starts_with(prefix));
+            let stand_in =
+                (arguments.local && credential) || (need == Need::Access && at.starts_with("app."));
             stand_in.then(|| UNNEEDED.to_owned())
         };
         let (spec, diagnostics) =
             spec::read(&bytes, &Variables { env: &lookup, vars: &vars, supplied: &supplied });
-        let source = diagnostic::Source {
-            name: path.display().to_string(),
-            text: spec::shown(&bytes),
-        };
+        let source =
+            diagnostic::Source { name: path.display().to_string(), text: spec::shown(&bytes) };
         let errors = diagnostics.iter().filter(|found| found.severity == Severity::Error).count();
         let shown = diagnostic::render(&source, &diagnostics, printer.colour);
         match spec {
@@ -92,8 +92,10 @@ fn find(arguments: &SpecArguments) -> Result<PathBuf> {
         return Ok(DEFAULT.into());
     }
     fs::read_to_string(RECENT).map(PathBuf::from).map_err(|_| {
-        Failure::new(format!("no spec: there is no {DEFAULT} here, and none was applied in this folder"))
-            .help("name one with -f FILE, or write a starter with: seachange init")
+        Failure::new(format!(
+            "no spec: there is no {DEFAULT} here, and none was applied in this folder"
+        ))
+        .help("name one with -f FILE, or write a starter with: seachange init")
     })
 }
 
@@ -102,7 +104,8 @@ fn variables(arguments: &SpecArguments) -> Result<BTreeMap<String, String>> {
     let mut vars = env::variables();
     for text in &arguments.vars {
         let (name, value) = text.split_once('=').ok_or_else(|| {
-            Failure::new(format!("--var {text}: expected NAME=VALUE")).help(format!("--var {text}=…"))
+            Failure::new(format!("--var {text}: expected NAME=VALUE"))
+                .help(format!("--var {text}=…"))
         })?;
         vars.insert(name.to_owned(), value.to_owned());
     }

@@ -33,7 +33,11 @@ pub(crate) fn wanted(session: &Session, purpose: Purpose) -> Wanted {
     Wanted {
         zones: spec.domain.iter().map(|domain| domain.zone.clone()).collect(),
         ssh_fingerprints: spec.ssh.iter().flat_map(|ssh| ssh.fingerprints()).collect(),
-        image: spec.app.as_ref().filter(|_| applies).map(|app| (app.image.clone(), app.registry.clone())),
+        image: spec
+            .app
+            .as_ref()
+            .filter(|_| applies)
+            .map(|app| (app.image.clone(), app.registry.clone())),
         hosts: spec.ssh.is_some() && purpose != Purpose::Destroy,
         catalogue: if applies { need(spec) } else { Need::Never },
     }
@@ -57,7 +61,11 @@ fn need(spec: &Spec) -> Need {
 }
 
 /// Refreshes.
-pub(crate) async fn refresh(context: &Context<'_>, wanted: &Wanted, state: &State) -> Result<Observed> {
+pub(crate) async fn refresh(
+    context: &Context<'_>,
+    wanted: &Wanted,
+    state: &State,
+) -> Result<Observed> {
     observe(context, wanted, state).await.map_err(|error| explain(Failure::of(&error)))
 }
 
@@ -65,15 +73,21 @@ pub(crate) async fn refresh(context: &Context<'_>, wanted: &Wanted, state: &Stat
 fn explain(failure: Failure) -> Failure {
     let text = failure.causes.join("\n");
     let help = if text.contains("refused the token") {
-        Some("check DIGITALOCEAN_TOKEN: a new one comes from cloud.digitalocean.com/account/api/tokens")
+        Some(
+            "check DIGITALOCEAN_TOKEN: a new one comes from cloud.digitalocean.com/account/api/tokens",
+        )
     } else if text.contains("cannot be reached at") {
-        Some("check the network and DIGITALOCEAN_API_URL, then run the same command again: nothing was changed")
+        Some(
+            "check the network and DIGITALOCEAN_API_URL, then run the same command again: nothing was changed",
+        )
     } else if text.contains("is not in the registry") {
         Some("push the image, or name one that exists; nothing was changed")
     } else if text.contains("registry refuses the login") {
         Some("check app.registry.username and app.registry.password; nothing was changed")
     } else if text.contains("shows another host key") {
-        Some("if the droplet was really rebuilt outside: seachange apply --replace ADDRESS; otherwise somebody is in between")
+        Some(
+            "if the droplet was really rebuilt outside: seachange apply --replace ADDRESS; otherwise somebody is in between",
+        )
     } else {
         None
     };
@@ -100,7 +114,13 @@ pub(crate) fn plan(
                 .collect::<std::result::Result<_, _>>()
                 .context(|| "--replace".to_owned())?;
             let options = planner::Options { allow_downtime: options.allow_downtime, replace };
-            planner::plan(&planner::Input { spec: &session.spec, state, observed, options: &options, now: observed.at })
+            planner::plan(&planner::Input {
+                spec: &session.spec,
+                state,
+                observed,
+                options: &options,
+                now: observed.at,
+            })
         }
         Purpose::Rollback => planner::plan_rollback(state, observed, observed.at),
         Purpose::Destroy => planner::plan_destroy(state, observed, observed.at),
@@ -114,7 +134,10 @@ fn refused(refusals: &[Refusal]) -> Failure {
         count => format!("this cannot be planned, for {count} reasons; nothing was changed"),
     });
     failure.causes.extend(refusals.iter().map(ToString::to_string));
-    failure.help = refusals.iter().map(|refusal| refusal.help.clone()).reduce(|one, next| format!("{one}\n        {next}"));
+    failure.help = refusals
+        .iter()
+        .map(|refusal| refusal.help.clone())
+        .reduce(|one, next| format!("{one}\n        {next}"));
     failure
 }
 
@@ -126,13 +149,21 @@ pub(crate) struct Run {
 
 impl Run {
     /// Takes the lock, opens the journal on the newest state, and settles what an earlier run left open.
-    pub(crate) async fn begin(session: &Session, context: &Context<'_>, operation: &str) -> Result<Self> {
+    pub(crate) async fn begin(
+        session: &Session,
+        context: &Context<'_>,
+        operation: &str,
+    ) -> Result<Self> {
         let owner = Owner::here(context.by.clone(), operation);
         let lease = session.log.acquire(context, owner).await.map_err(|error| match &error {
-            LogError::Held { .. } => Failure::of(&error).help("wait for that run, or run the same command again later"),
+            LogError::Held { .. } => {
+                Failure::of(&error).help("wait for that run, or run the same command again later")
+            }
             _ => Failure::of(&error).while_("cannot lock the state"),
         })?;
-        let journal = Journal::open(context, &lease).await.context(|| "cannot open the journal".to_owned())?;
+        let journal = Journal::open(context, &lease)
+            .await
+            .context(|| "cannot open the journal".to_owned())?;
         let run = Self { lease, journal };
         match recover::recover(context, &run.journal).await {
             Ok(_) => Ok(run),
@@ -144,7 +175,12 @@ impl Run {
     }
 
     /// Carries a plan out.
-    pub(crate) async fn carry_out(self, session: &Session, context: &Context<'_>, plan: &Plan) -> Result<RunRecord> {
+    pub(crate) async fn carry_out(
+        self,
+        session: &Session,
+        context: &Context<'_>,
+        plan: &Plan,
+    ) -> Result<RunRecord> {
         let ran = apply::apply(context, &self.journal, plan, &session.secrets()).await;
         let broken = self.journal.broken().is_some();
         let state = self.end().await;
@@ -155,7 +191,12 @@ impl Run {
             }
             keep(&state).map_or_else(
                 |failure| failure,
-                |path| failure.help(format!("what is known was saved to {}; run the same command again", path.display())),
+                |path| {
+                    failure.help(format!(
+                        "what is known was saved to {}; run the same command again",
+                        path.display()
+                    ))
+                },
             )
         })
     }
@@ -172,7 +213,8 @@ impl Run {
 
 /// What earlier runs left open, found out and folded in, but not recorded: for a plan that only shows.
 pub(crate) async fn settle(context: &Context<'_>, state: &mut State) -> Result<()> {
-    let settled = recover::look(context, state).await.map_err(|error| explain(Failure::of(&error)))?;
+    let settled =
+        recover::look(context, state).await.map_err(|error| explain(Failure::of(&error)))?;
     for one in &settled {
         state.record(&one.entry());
     }
@@ -182,8 +224,9 @@ pub(crate) async fn settle(context: &Context<'_>, state: &mut State) -> Result<(
 /// Saves a state that the store did not take beside the user's files.
 fn keep(state: &State) -> std::result::Result<PathBuf, Failure> {
     let path = PathBuf::from(format!("{}-{}.rescued-state.json", state.stack, state.serial));
-    std::fs::write(&path, seachange_core::state::file::write(state))
-        .map_err(|error| Failure::of(&error).while_(format!("cannot save the state to {} either", path.display())))?;
+    std::fs::write(&path, seachange_core::state::file::write(state)).map_err(|error| {
+        Failure::of(&error).while_(format!("cannot save the state to {} either", path.display()))
+    })?;
     Ok(path)
 }
 

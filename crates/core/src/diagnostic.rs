@@ -44,7 +44,14 @@ pub struct Source {
 impl Diagnostic {
     /// An error at a place.
     pub fn error(path: &str, span: Option<Range<usize>>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, message: message.into(), span, label: None, path: path.to_owned(), help: None }
+        Self {
+            severity: Severity::Error,
+            message: message.into(),
+            span,
+            label: None,
+            path: path.to_owned(),
+            help: None,
+        }
     }
 
     /// The same as a warning.
@@ -73,7 +80,8 @@ pub fn position(text: &str, byte: usize) -> (usize, usize) {
 /// All problems as text, each with its source lines.
 pub fn render(source: &Source, diagnostics: &[Diagnostic], colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-    let blocks: Vec<String> = diagnostics.iter().map(|found| renderer.render(&[group(source, found)])).collect();
+    let blocks: Vec<String> =
+        diagnostics.iter().map(|found| renderer.render(&[group(source, found)])).collect();
     let mut text = blocks.join("\n\n");
     if !text.is_empty() {
         text.push_str("\n\n");
@@ -93,7 +101,8 @@ fn group<'a>(source: &'a Source, found: &'a Diagnostic) -> Group<'a> {
         if let Some(label) = &found.label {
             annotation = annotation.label(label.as_str());
         }
-        let snippet = Snippet::source(source.text.as_str()).path(source.name.as_str()).annotation(annotation);
+        let snippet =
+            Snippet::source(source.text.as_str()).path(source.name.as_str()).annotation(annotation);
         group = group.element(snippet);
     }
     if let Some(help) = &found.help {

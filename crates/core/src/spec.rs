@@ -45,7 +45,10 @@ pub fn shown(text: &[u8]) -> String {
     if let Some(root) = document::parse(text, &mut Vec::new()) {
         for span in document::secrets(&root) {
             if let Some(secret) = bytes.get_mut(span) {
-                secret.iter_mut().filter(|byte| !byte.is_ascii_whitespace()).for_each(|byte| *byte = b'*');
+                secret
+                    .iter_mut()
+                    .filter(|byte| !byte.is_ascii_whitespace())
+                    .for_each(|byte| *byte = b'*');
             }
         }
     }
@@ -211,15 +214,14 @@ pub struct Deploy {
 impl Ssh {
     /// MD5 fingerprints of all keys, sorted.
     pub fn fingerprints(&self) -> Vec<String> {
-        let mut fingerprints: Vec<String> = self
-            .keys
-            .iter()
-            .map(|key| match key {
-                SshKeyRef::Fingerprint(fingerprint) | SshKeyRef::Managed { fingerprint, .. } => {
-                    fingerprint.clone()
-                }
-            })
-            .collect();
+        let mut fingerprints: Vec<String> =
+            self.keys
+                .iter()
+                .map(|key| match key {
+                    SshKeyRef::Fingerprint(fingerprint)
+                    | SshKeyRef::Managed { fingerprint, .. } => fingerprint.clone(),
+                })
+                .collect();
         fingerprints.sort();
         fingerprints
     }
@@ -258,9 +260,10 @@ impl Spec {
             "@" => zone.to_owned(),
             name => format!("{name}.{zone}"),
         };
-        let domains = self.domain.iter().flat_map(|domain| {
-            domain.records.iter().map(|record| full_name(&domain.zone, record))
-        });
+        let domains = self
+            .domain
+            .iter()
+            .flat_map(|domain| domain.records.iter().map(|record| full_name(&domain.zone, record)));
         Some(Settings {
             port: app.port,
             health: app.health.clone(),
@@ -274,11 +277,22 @@ impl Spec {
     /// Digest of everything that is wanted, to tell whether a saved plan was made from this spec. Secrets outside the app's
     /// environment are left out: they change nothing in the world, and a rotated token must not make a plan stale.
     pub fn digest(&self) -> String {
-        let Self { stack, region, state, ssh, workers, floating_ip, load_balancer, domain, app, deploy } = self;
+        let Self {
+            stack,
+            region,
+            state,
+            ssh,
+            workers,
+            floating_ip,
+            load_balancer,
+            domain,
+            app,
+            deploy,
+        } = self;
         let keys = ssh.as_ref().map(|ssh| (ssh.fingerprints(), &ssh.user, ssh.port));
-        let app = app.as_ref().map(|app| {
-            (app.image.to_string(), app.config_digest(stack), &app.health, &app.verify)
-        });
+        let app = app
+            .as_ref()
+            .map(|app| (app.image.to_string(), app.config_digest(stack), &app.health, &app.verify));
         let wanted = (
             (stack, region, state, keys, workers),
             (floating_ip, load_balancer, domain, app, deploy),

@@ -13,7 +13,8 @@ fn specs() -> PathBuf {
 
 /// The files of a folder with this ending, by name.
 fn files(folder: &Path, ending: &str) -> BTreeMap<String, PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let entries =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     entries
         .filter(|path| path.extension().is_some_and(|found| found == ending))
         .map(|path| (path.file_stem().expect("a name").to_string_lossy().into_owned(), path))
@@ -22,13 +23,18 @@ fn files(folder: &Path, ending: &str) -> BTreeMap<String, PathBuf> {
 
 fn read(text: &[u8], vars: &[(&str, &str)]) -> (Option<Spec>, String) {
     let vars = vars.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let (spec, problems) = spec::read(text, &Variables { env: &|_| None, vars: &vars, supplied: &|_, _| None });
+    let (spec, problems) =
+        spec::read(text, &Variables { env: &|_| None, vars: &vars, supplied: &|_, _| None });
     let source = Source { name: "spec.yaml".to_owned(), text: spec::shown(text) };
     (spec, render(&source, &problems, false))
 }
 
-const EVERYTHING: [(&str, &str); 4] =
-    [("VERSION", "1.0"), ("PRIVKEY_PLAIN", "key-canary"), ("REGISTRY_USER", "user-canary"), ("REGISTRY_PASSWORD", "password-canary")];
+const EVERYTHING: [(&str, &str); 4] = [
+    ("VERSION", "1.0"),
+    ("PRIVKEY_PLAIN", "key-canary"),
+    ("REGISTRY_USER", "user-canary"),
+    ("REGISTRY_PASSWORD", "password-canary"),
+];
 
 #[test]
 fn every_example_is_valid_and_its_schema_agrees() {
@@ -42,7 +48,8 @@ fn every_example_is_valid_and_its_schema_agrees() {
         let spec = spec.expect("no problem, so a spec");
         assert!(!format!("{spec:?}").contains("canary"), "{name} shows a secret");
         let json = to_json(&text);
-        let refusals: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
+        let refusals: Vec<String> =
+            validator.iter_errors(&json).map(|error| error.to_string()).collect();
         assert!(refusals.is_empty(), "{name}: {refusals:?}");
     }
 }
@@ -67,8 +74,18 @@ fn every_mistake_is_told_as_recorded() {
 fn the_schema_refuses_what_validation_refuses_for_its_form() {
     let validator = jsonschema::validator_for(&spec::schema()).expect("a schema");
     let forms = [
-        "unknown-key", "wrong-type", "missing-key", "impossible-number", "newer-version", "stack-name", "dotted-record",
-        "fingerprint", "public-key", "duration", "empty-block", "literal-secret",
+        "unknown-key",
+        "wrong-type",
+        "missing-key",
+        "impossible-number",
+        "newer-version",
+        "stack-name",
+        "dotted-record",
+        "fingerprint",
+        "public-key",
+        "duration",
+        "empty-block",
+        "literal-secret",
     ];
     for name in forms {
         let text = fs::read(specs().join(format!("invalid/{name}.yaml"))).expect(name);
@@ -96,7 +113,9 @@ fn a_changed_environment_is_another_configuration() {
              ssh: {{ keys: [\"3b:16:bf:e4:8b:00:8b:b8:59:8c:a9:d3:f0:19:45:fa\"] }}\napp: {{ image: r.example/a, env: {{ A: \"{value}\" }} }}\n"
         )
     };
-    let digest = |value: &str| read(text(value).as_bytes(), &[]).0.expect("valid").app.expect("an app").config_digest("s");
+    let digest = |value: &str| {
+        read(text(value).as_bytes(), &[]).0.expect("valid").app.expect("an app").config_digest("s")
+    };
     assert_eq!(digest("1"), digest("1"));
     assert_ne!(digest("1"), digest("2"));
     assert!(!digest("1").contains('1') || digest("1").len() == 64);
@@ -106,7 +125,10 @@ fn a_changed_environment_is_another_configuration() {
 fn yaml_words_are_texts() {
     let text = b"version: 1\nstack: no\nregion: on\nworkers: { size: off }\n";
     let spec = read(text, &[]).0.expect("valid");
-    assert_eq!((spec.stack.as_str(), spec.region.as_str(), spec.workers.size.as_str()), ("no", "on", "off"));
+    assert_eq!(
+        (spec.stack.as_str(), spec.region.as_str(), spec.workers.size.as_str()),
+        ("no", "on", "off")
+    );
 }
 
 #[test]

@@ -8,11 +8,11 @@
 
 pub mod app;
 pub mod doors;
-pub mod images;
-pub mod in_process_host;
-pub mod machine;
 pub mod fault;
 pub mod http;
+pub mod images;
 pub mod in_process;
+pub mod in_process_host;
+pub mod machine;
 pub mod serve;
 pub mod world;

@@ -12,7 +12,12 @@ pub fn text(state: &State, drift: &[Drift], style: Style) -> String {
         return format!("No drift. The stack {} is as it was left.\n", state.stack);
     }
     let lines = drift.iter().map(|drift| {
-        format!("  {} {}  {}\n", style.paint(Paint::Change, "!"), drift.address, wording::finding(&drift.finding))
+        format!(
+            "  {} {}  {}\n",
+            style.paint(Paint::Change, "!"),
+            drift.address,
+            wording::finding(&drift.finding)
+        )
     });
     format!("{}\nseachange plan shows what apply would do about it.\n", lines.collect::<String>())
 }

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 pub fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::RefreshStarted | Event::RunStarted { .. } | Event::Pull { .. } => return None,
-        Event::RefreshFinished { requests, took } => format!("refreshed: {requests} requests, {}", seconds(*took)),
+        Event::RefreshFinished { requests, took } => {
+            format!("refreshed: {requests} requests, {}", seconds(*took))
+        }
         Event::StepStarted { addresses, what, .. } => match addresses.as_slice() {
             [] => format!("  {what} …"),
             [only] => format!("  {only}: {what} …"),
@@ -27,9 +29,13 @@ pub fn line(event: &Event) -> Option<String> {
             format!("    worker[{worker}]: {seen} ({in_a_row} of {needed})")
         }
         Event::Probe { worker: None, seen, .. } => format!("    from outside: {seen}"),
-        Event::Switched { ip, worker, took } => format!("  floating_ip {ip} → worker[{worker}] ({})", seconds(*took)),
+        Event::Switched { ip, worker, took } => {
+            format!("  floating_ip {ip} → worker[{worker}] ({})", seconds(*took))
+        }
         Event::Note { text } => format!("  note: {text}"),
-        Event::Stopping => "  stopping: what is under way is finished or parked, nothing new begins".to_owned(),
+        Event::Stopping => {
+            "  stopping: what is under way is finished or parked, nothing new begins".to_owned()
+        }
     })
 }
 
@@ -37,25 +43,37 @@ pub fn line(event: &Event) -> Option<String> {
 pub fn json(event: &Event, at: Timestamp) -> Value {
     let (kind, mut fields) = match event {
         Event::RefreshStarted => ("refresh_start", json!({})),
-        Event::RefreshFinished { requests, took } => ("refresh_complete", json!({ "requests": requests, "seconds": took.as_secs_f64() })),
-        Event::RunStarted { steps } => ("run_start", json!({ "steps": steps })),
-        Event::StepStarted { step, addresses, what } => ("apply_start", json!({ "step": step, "addresses": addresses, "what": what })),
-        Event::StepProgress { step, what } => ("apply_progress", json!({ "step": step, "what": what })),
-        Event::StepFinished { step, outcome, what, took } => {
-            ("apply_complete", json!({ "step": step, "outcome": outcome, "what": what, "seconds": took.as_secs_f64() }))
+        Event::RefreshFinished { requests, took } => {
+            ("refresh_complete", json!({ "requests": requests, "seconds": took.as_secs_f64() }))
         }
+        Event::RunStarted { steps } => ("run_start", json!({ "steps": steps })),
+        Event::StepStarted { step, addresses, what } => {
+            ("apply_start", json!({ "step": step, "addresses": addresses, "what": what }))
+        }
+        Event::StepProgress { step, what } => {
+            ("apply_progress", json!({ "step": step, "what": what }))
+        }
+        Event::StepFinished { step, outcome, what, took } => (
+            "apply_complete",
+            json!({ "step": step, "outcome": outcome, "what": what, "seconds": took.as_secs_f64() }),
+        ),
         Event::StepFailed { step, why } => ("apply_errored", json!({ "step": step, "why": why })),
         Event::StepSkipped { step } => ("apply_skipped", json!({ "step": step })),
-        Event::Phase { phase } => ("transition_step", json!({ "phase": phase, "step": phase.step() })),
-        Event::Pull { worker, digest, bytes, total } => {
-            ("pull_progress", json!({ "worker": worker, "digest": digest, "bytes": bytes, "total": total }))
+        Event::Phase { phase } => {
+            ("transition_step", json!({ "phase": phase, "step": phase.step() }))
         }
-        Event::Probe { worker, seen, in_a_row, needed } => {
-            ("transition_gate", json!({ "worker": worker, "seen": seen, "in_a_row": in_a_row, "needed": needed }))
-        }
-        Event::Switched { ip, worker, took } => {
-            ("transition_switched", json!({ "ip": ip, "worker": worker, "seconds": took.as_secs_f64() }))
-        }
+        Event::Pull { worker, digest, bytes, total } => (
+            "pull_progress",
+            json!({ "worker": worker, "digest": digest, "bytes": bytes, "total": total }),
+        ),
+        Event::Probe { worker, seen, in_a_row, needed } => (
+            "transition_gate",
+            json!({ "worker": worker, "seen": seen, "in_a_row": in_a_row, "needed": needed }),
+        ),
+        Event::Switched { ip, worker, took } => (
+            "transition_switched",
+            json!({ "ip": ip, "worker": worker, "seconds": took.as_secs_f64() }),
+        ),
         Event::Note { text } => ("log", json!({ "text": text })),
         Event::Stopping => ("stopping", json!({})),
     };

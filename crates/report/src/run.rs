@@ -42,14 +42,23 @@ pub fn summary(record: &RunRecord, plan: &Plan) -> String {
     let mut skipped = 0;
     for step in &record.steps {
         match step {
-            StepRecord::Done { outcome: Outcome::AlreadySo | Outcome::Added | Outcome::Changed | Outcome::Adopted | Outcome::Removed } => done += 1,
+            StepRecord::Done {
+                outcome:
+                    Outcome::AlreadySo
+                    | Outcome::Added
+                    | Outcome::Changed
+                    | Outcome::Adopted
+                    | Outcome::Removed,
+            } => done += 1,
             StepRecord::Failed(_) => failed += 1,
             StepRecord::Skipped => skipped += 1,
         }
     }
     let why = if record.stopped { "stopped" } else { "incomplete" };
     let release = match record.release {
-        Some(Phase::Reverted) => " What users saw after the switch was wrong, so it was switched back.",
+        Some(Phase::Reverted) => {
+            " What users saw after the switch was wrong, so it was switched back."
+        }
         Some(Phase::Aborted) => " Nothing users see was changed.",
         _ => "",
     };

@@ -76,8 +76,14 @@ pub fn text(state: &State, observed: &Observed, drift: &[Drift], style: Style) -
     for worker in &workers {
         let role = if worker.live { style.paint(Paint::Add, "live") } else { "standby".to_owned() };
         let name = droplet_name(&state.stack, &Address::Worker(worker.number)).unwrap_or_default();
-        let release = worker.release.as_ref().map_or("no release".to_owned(), |(version, digest)| format!("{version} ({digest})"));
-        text.push_str(&format!("  worker[{}]  {name}  {role}  {release}  {}\n", worker.number, worker.container));
+        let release = worker
+            .release
+            .as_ref()
+            .map_or("no release".to_owned(), |(version, digest)| format!("{version} ({digest})"));
+        text.push_str(&format!(
+            "  worker[{}]  {name}  {role}  {release}  {}\n",
+            worker.number, worker.container
+        ));
     }
     text.push_str(&format!("rollback: {}\n", rollback(&workers).unwrap_or_else(|why| why)));
     if let Some(transition) = &state.transition {
@@ -92,7 +98,12 @@ pub fn text(state: &State, observed: &Observed, drift: &[Drift], style: Style) -
         ));
     }
     for drift in drift {
-        text.push_str(&format!("  {} {}  {}\n", style.paint(Paint::Change, "!"), drift.address, wording::finding(&drift.finding)));
+        text.push_str(&format!(
+            "  {} {}  {}\n",
+            style.paint(Paint::Change, "!"),
+            drift.address,
+            wording::finding(&drift.finding)
+        ));
     }
     text
 }
@@ -122,15 +133,22 @@ pub fn json(state: &State, observed: &Observed, drift: &[Drift]) -> Value {
 /// What a rollback would lead to, or why it cannot.
 fn rollback(workers: &[Worker]) -> Result<String, String> {
     let live = workers.iter().find(|worker| worker.live).and_then(|worker| worker.release.clone());
-    let mut other = workers.iter().filter(|worker| !worker.live && worker.release.is_some() && worker.release != live);
+    let mut other = workers
+        .iter()
+        .filter(|worker| !worker.live && worker.release.is_some() && worker.release != live);
     match other.find(|worker| worker.running) {
-        Some(Worker { number, release: Some((version, _)), .. }) => Ok(format!("ready, to {version} on worker[{number}]")),
+        Some(Worker { number, release: Some((version, _)), .. }) => {
+            Ok(format!("ready, to {version} on worker[{number}]"))
+        }
         _ => match workers.iter().find(|worker| !worker.live && worker.release.is_some()) {
             None => Err("not possible: no standby has an earlier release".to_owned()),
             Some(worker) if worker.release == live => {
                 Err(format!("not possible: worker[{}] has the live release too", worker.number))
             }
-            Some(worker) => Err(format!("not ready: the container of worker[{}]: {}", worker.number, worker.container)),
+            Some(worker) => Err(format!(
+                "not ready: the container of worker[{}]: {}",
+                worker.number, worker.container
+            )),
         },
     }
 }

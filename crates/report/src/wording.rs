@@ -36,8 +36,12 @@ pub fn reason(reason: &Reason) -> String {
         Reason::DeletedOutside => "it was deleted outside".to_owned(),
         Reason::NotInSpec => "the spec no longer asks for it".to_owned(),
         Reason::Destroy => "the whole stack is destroyed".to_owned(),
-        Reason::CannotUpdate { attributes } => format!("{} can only be set at creation", attributes.join(" and ")),
-        Reason::SpecChanged { attributes } => format!("the spec has another {}", attributes.join(" and ")),
+        Reason::CannotUpdate { attributes } => {
+            format!("{} can only be set at creation", attributes.join(" and "))
+        }
+        Reason::SpecChanged { attributes } => {
+            format!("the spec has another {}", attributes.join(" and "))
+        }
         Reason::ChangedOutside { found } => format!("changed outside: {found}"),
         Reason::UnfinishedRun { found } => format!("an earlier run did not end: {found}"),
         Reason::NewImage => "the spec has another image".to_owned(),
@@ -59,25 +63,39 @@ pub fn value(value: &Value) -> String {
 pub fn finding(finding: &Finding) -> String {
     match finding {
         Finding::Missing => "is gone".to_owned(),
-        Finding::Changed { attribute, recorded, observed } => format!("{attribute} is {observed}, recorded was {recorded}"),
-        Finding::TwoLive { workers } => format!("{} workers carry PROD: {}", workers.len(), numbers(workers)),
+        Finding::Changed { attribute, recorded, observed } => {
+            format!("{attribute} is {observed}, recorded was {recorded}")
+        }
+        Finding::TwoLive { workers } => {
+            format!("{} workers carry PROD: {}", workers.len(), numbers(workers))
+        }
         Finding::NoneLive => "no worker carries PROD".to_owned(),
         Finding::TagDiffersFromIp { tag, ip } => {
             format!("PROD is on worker[{tag}], but the floating IP points to worker[{ip}]")
         }
         Finding::MovedByHand { recorded, observed } => {
-            format!("points to worker[{observed}]; the last recorded release made worker[{recorded}] live")
+            format!(
+                "points to worker[{observed}]; the last recorded release made worker[{recorded}] live"
+            )
         }
         Finding::PointsElsewhere { droplet: Some(droplet) } => {
             format!("points to droplet {droplet}, which is no worker of this stack")
         }
-        Finding::PointsElsewhere { droplet: None } => "points to nothing: users reach nobody".to_owned(),
+        Finding::PointsElsewhere { droplet: None } => {
+            "points to nothing: users reach nobody".to_owned()
+        }
         Finding::ForeignImage { worker, recorded, observed } => {
-            let recorded = recorded.as_ref().map_or("nothing".to_owned(), seachange_core::image::Digest::short);
+            let recorded = recorded
+                .as_ref()
+                .map_or("nothing".to_owned(), seachange_core::image::Digest::short);
             format!("worker[{worker}] runs {observed}, recorded was {recorded}")
         }
-        Finding::ContainerDown { worker, state } => format!("the container of worker[{worker}] does not run: {state}"),
-        Finding::Orphan { droplet, name } => format!("droplet {droplet} ({name}) carries our mark and belongs to nothing"),
+        Finding::ContainerDown { worker, state } => {
+            format!("the container of worker[{worker}] does not run: {state}")
+        }
+        Finding::Orphan { droplet, name } => {
+            format!("droplet {droplet} ({name}) carries our mark and belongs to nothing")
+        }
     }
 }
 
@@ -99,7 +117,9 @@ pub fn effect(effect: &Effect) -> String {
         Effect::WriteRecord { name, data, .. } => format!("record.{name} to {data}"),
         Effect::ConfigureLoadBalancer { .. } => "configure droplet.load_balancer".to_owned(),
         Effect::Retag => "PROD and FALLBACK follow the floating IP".to_owned(),
-        Effect::Warm { worker, image, .. } => format!("warm worker[{worker}] with {}", image.version()),
+        Effect::Warm { worker, image, .. } => {
+            format!("warm worker[{worker}] with {}", image.version())
+        }
         Effect::Release => "release".to_owned(),
         Effect::OutliveDns { seconds } => format!("wait {seconds} s for cached DNS answers"),
         Effect::DeleteDroplet { address, droplet } => format!("delete {address} ({droplet})"),

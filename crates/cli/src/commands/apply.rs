@@ -41,7 +41,13 @@ pub(crate) async fn run(arguments: &args::Apply, printer: Printer) -> Result<u8>
 pub(crate) async fn destroy(arguments: &args::Destroy, printer: Printer) -> Result<u8> {
     let source = Source::read(&arguments.spec, Need::Access, printer)?;
     let run = arguments.run.clone();
-    let job = Job { purpose: Purpose::Destroy, options: PlanOptions::default(), run, saved: None, dry_run: false };
+    let job = Job {
+        purpose: Purpose::Destroy,
+        options: PlanOptions::default(),
+        run,
+        saved: None,
+        dry_run: false,
+    };
     start(&source, &job, printer).await
 }
 
@@ -123,7 +129,8 @@ fn fresh(
     if moved.is_empty() {
         return Ok(plan);
     }
-    let mut failure = Failure::new("the saved plan is stale; nothing was changed").help("make a new one: seachange plan --out FILE");
+    let mut failure = Failure::new("the saved plan is stale; nothing was changed")
+        .help("make a new one: seachange plan --out FILE");
     failure.causes.extend(moved);
     Err(failure)
 }
@@ -142,8 +149,10 @@ fn contradictions(
     if errors.is_empty() {
         return Ok(());
     }
-    let mut failure = Failure::new("this plan contradicts itself, so it is not applied; nothing was changed")
-        .help("this is a bug of seachange: please report it with the output of: seachange plan --json");
+    let mut failure = Failure::new(
+        "this plan contradicts itself, so it is not applied; nothing was changed",
+    )
+    .help("this is a bug of seachange: please report it with the output of: seachange plan --json");
     failure.causes.extend(errors);
     Err(failure)
 }

@@ -33,17 +33,27 @@ pub(crate) async fn run(arguments: &args::Demo, printer: Printer) -> Result<u8> 
     outcome
 }
 
-async fn story(mut session: Session, arguments: &args::Demo, printer: Printer, began: Instant) -> Result<u8> {
+async fn story(
+    mut session: Session,
+    arguments: &args::Demo,
+    printer: Printer,
+    began: Instant,
+) -> Result<u8> {
     let say = |text: &str| {
         if !printer.json {
             printer.out(&format!("\n── {text}"));
         }
     };
-    say("The tutorial's stack, from nothing: two workers, floating IP, load balancer, domain, release 1.0");
+    say(
+        "The tutorial's stack, from nothing: two workers, floating IP, load balancer, domain, release 1.0",
+    );
     step(&session, Purpose::Apply, printer).await?;
 
     let (address, domain) = entrance(&session).await?;
-    say(&format!("Users: {} requests a second for http://{domain}/ through the load balancer", arguments.rate));
+    say(&format!(
+        "Users: {} requests a second for http://{domain}/ through the load balancer",
+        arguments.rate
+    ));
     let load = Load::start(address, &domain, arguments.rate);
     tokio::time::sleep(CALM).await;
 
@@ -80,7 +90,11 @@ fn read(version: &str) -> Result<Spec> {
     let vars = BTreeMap::from([("VERSION".to_owned(), version.to_owned())]);
     let (spec, problems) = spec::read(
         SPEC.as_bytes(),
-        &Variables { env: &|_| None, vars: &vars, supplied: &|_, _| Some("supplied-by-the-local-cloud".to_owned()) },
+        &Variables {
+            env: &|_| None,
+            vars: &vars,
+            supplied: &|_, _| Some("supplied-by-the-local-cloud".to_owned()),
+        },
     );
     spec.ok_or_else(|| Failure::new(format!("the demo's own spec is wrong: {problems:?}")))
 }
@@ -102,7 +116,9 @@ async fn step(session: &Session, purpose: Purpose, printer: Printer) -> Result<(
 /// Where users come in: the load balancer's address, as this machine can reach it, and the domain they ask for.
 async fn entrance(session: &Session) -> Result<(SocketAddr, String)> {
     let state = work::state(session, &session.context(1)).await?;
-    let balancer = state.droplet(&seachange_core::address::Address::LoadBalancer).and_then(|droplet| droplet.ipv4);
+    let balancer = state
+        .droplet(&seachange_core::address::Address::LoadBalancer)
+        .and_then(|droplet| droplet.ipv4);
     let domain = session.spec.domain.as_ref().and_then(|domain| {
         domain.records.first().map(|record| format!("{}.{}", record.name, domain.zone))
     });
@@ -146,7 +162,8 @@ impl Summary {
 
     fn show(&self, printer: Printer) {
         let Tally { sent, failed, reasons, slowest, .. } = &self.tally;
-        let cutover = self.cutover.map_or("not seen".to_owned(), |time| format!("{} ms", time.as_millis()));
+        let cutover =
+            self.cutover.map_or("not seen".to_owned(), |time| format!("{} ms", time.as_millis()));
         if printer.json {
             printer.out_json(&serde_json::json!({
                 "type": "demo_summary", "requests_sent": sent, "requests_failed": failed, "reasons": reasons,
@@ -156,7 +173,8 @@ impl Summary {
             }));
             return;
         }
-        let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join("; ")) };
+        let reasons =
+            if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join("; ")) };
         printer.out(&format!(
             "\n── What users saw\n\
              requests sent      {sent}\n\

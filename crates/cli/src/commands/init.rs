@@ -20,8 +20,11 @@ pub(crate) fn run(arguments: &Init, printer: Printer) -> Result<u8> {
     for (name, _) in FILES {
         let path = folder.join(name);
         if path.exists() {
-            return Err(Failure::new(format!("{} is there already; nothing was written", path.display()))
-                .help("move it away, or name an empty folder: seachange init FOLDER"));
+            return Err(Failure::new(format!(
+                "{} is there already; nothing was written",
+                path.display()
+            ))
+            .help("move it away, or name an empty folder: seachange init FOLDER"));
         }
     }
     for (name, text) in FILES {

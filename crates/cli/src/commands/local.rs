@@ -21,9 +21,12 @@ pub(crate) async fn run(command: &LocalCommand, printer: Printer) -> Result<u8> 
 async fn serving(port: u16, folder: &Path, printer: Printer) -> Result<u8> {
     let mut config = ServeConfig::in_folder(folder.to_owned());
     config.port = port;
-    let serving = serve(config).await.context(|| format!("the local cloud in {} cannot be started", folder.display()))?;
+    let serving = serve(config)
+        .await
+        .context(|| format!("the local cloud in {} cannot be started", folder.display()))?;
     let key = folder.join("id_ed25519");
-    write_key(&key, serving.ssh_private_key.expose()).context(|| format!("cannot write {}", key.display()))?;
+    write_key(&key, serving.ssh_private_key.expose())
+        .context(|| format!("cannot write {}", key.display()))?;
     let exports = [
         (env::API_URL, serving.api_url.clone()),
         (env::TOKEN, serving.token.expose().to_owned()),
@@ -53,7 +56,12 @@ async fn serving(port: u16, folder: &Path, printer: Printer) -> Result<u8> {
 fn write_key(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(text.as_bytes())
 }
 

@@ -23,7 +23,10 @@ pub(crate) async fn run(arguments: &Logs, printer: Printer) -> Result<u8> {
 async fn logs(session: &Session, arguments: &Logs, printer: Printer) -> Result<u8> {
     let context = session.context(1);
     let Some(host) = context.host else {
-        return Err(Failure::new(format!("the stack {} has no hosts to ask: its spec has no ssh", session.spec.stack)));
+        return Err(Failure::new(format!(
+            "the stack {} has no hosts to ask: its spec has no ssh",
+            session.spec.stack
+        )));
     };
     let state = work::state(session, &context).await?;
     let mut wanted = work::wanted(session, Purpose::Rollback);
@@ -45,14 +48,17 @@ async fn logs(session: &Session, arguments: &Logs, printer: Printer) -> Result<u
             .help("seachange status says which there are"));
     };
     let Some(address) = droplet.ipv4 else {
-        return Err(Failure::new(format!("droplet.worker[{worker}] has no address yet")).help("seachange apply finishes it"));
+        return Err(Failure::new(format!("droplet.worker[{worker}] has no address yet"))
+            .help("seachange apply finishes it"));
     };
     let target = Target { address, host_key: droplet.host_key.clone() };
     let lines = newest(host, &target, session, arguments.lines)
         .await
         .context(|| format!("cannot read the logs of droplet.worker[{worker}]"))?;
     match lines {
-        Some(lines) if printer.json => printer.out_json(&serde_json::json!({ "worker": worker, "lines": lines })),
+        Some(lines) if printer.json => {
+            printer.out_json(&serde_json::json!({ "worker": worker, "lines": lines }))
+        }
         Some(lines) => lines.iter().for_each(|line| printer.out(line)),
         None => printer.talk(&format!("droplet.worker[{worker}] has no container of the stack")),
     }

@@ -52,5 +52,6 @@ pub(crate) fn show(plan: &Plan, format: Format, printer: Printer) {
 }
 
 fn save(plan: &Plan, path: &Path) -> Result<()> {
-    std::fs::write(path, plan::file::write(plan)).context(|| format!("cannot write the plan to {}", path.display()))
+    std::fs::write(path, plan::file::write(plan))
+        .context(|| format!("cannot write the plan to {}", path.display()))
 }

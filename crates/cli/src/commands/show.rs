@@ -16,7 +16,8 @@ pub(crate) fn run(arguments: &Show, printer: Printer) -> Result<u8> {
 
 /// A plan from a file.
 pub(crate) fn read(path: &Path) -> Result<Plan> {
-    let bytes = std::fs::read(path).context(|| format!("cannot read the plan {}", path.display()))?;
+    let bytes =
+        std::fs::read(path).context(|| format!("cannot read the plan {}", path.display()))?;
     plan::file::read(&bytes).map_err(|error| {
         Failure::of(&error)
             .while_(format!("{} is no plan that can be used", path.display()))

@@ -23,7 +23,8 @@ pub(crate) async fn run(arguments: &Target, printer: Printer) -> Result<u8> {
 async fn status(session: &Session, printer: Printer) -> Result<u8> {
     let context = session.context(1);
     let state = work::state(session, &context).await?;
-    let observed = work::refresh(&context, &work::wanted(session, Purpose::Rollback), &state).await?;
+    let observed =
+        work::refresh(&context, &work::wanted(session, Purpose::Rollback), &state).await?;
     let drift = planner::drift(&state, &observed);
     if printer.json {
         printer.out_json(&report::status::json(&state, &observed, &drift));

@@ -55,6 +55,7 @@ pub fn check(plan: &Plan, state: &State, observed: &Observed) -> Vec<Note> {
     check.needs_come_first();
     check.one_address_is_never_worked_on_twice_at_a_time();
     check.live_is_never_harmed();
+    check.releases_outlive_the_next();
     check.address_moves_only_to_the_gated();
     check.one_prod_at_birth();
     check.notes.sort_by_key(|note| note.severity);
@@ -256,10 +257,11 @@ impl<'p> Check<'p> {
         made: &BTreeMap<Address, usize>,
         ready: &BTreeMap<Address, usize>,
     ) -> Vec<usize> {
-        let to = self.plan.release.as_ref().map(|plan| Address::Worker(plan.to));
-        let worker = to.and_then(|to| ready.get(&to));
-        let rest = [made.get(&Address::FloatingIp), ready.get(&Address::LoadBalancer), worker];
-        rest.into_iter().flatten().copied().collect()
+        let Some(plan) = &self.plan.release else { return Vec::new() };
+        let to = ready.get(&Address::Worker(plan.to));
+        let from = plan.from.and_then(|from| made.get(&Address::Worker(from)));
+        let rest = [made.get(&Address::FloatingIp), ready.get(&Address::LoadBalancer)];
+        rest.into_iter().chain([to, from]).flatten().copied().collect()
     }
 
     /// A load balancer goes only when nobody is led to it any more.
@@ -347,6 +349,28 @@ impl<'p> Check<'p> {
             };
             if !leaves.iter().any(|follows| follows[step.id]) {
                 self.error(format!("step {} {harm} before users are moved away", step.id));
+            }
+        }
+    }
+
+    /// What a worker keeps is there to go back to until the next release is live.
+    fn releases_outlive_the_next(&mut self) {
+        let release = self.find(|effect| *effect == Effect::Release);
+        let Some(release) = release.filter(|_| self.plan.purpose != Purpose::Destroy) else {
+            return;
+        };
+        let follows = self.graph.follows(release);
+        for step in self.steps() {
+            let Effect::DeleteDroplet { address: Address::Worker(number), .. } = &step.effect
+            else {
+                continue;
+            };
+            if !follows[step.id] {
+                let worker = Address::Worker(*number);
+                self.error(format!(
+                    "step {} deletes a droplet of {worker} before the release is live",
+                    step.id
+                ));
             }
         }
     }

@@ -380,20 +380,25 @@ pub(super) fn outlive(draft: &mut Draft<'_>, fleet: &Fleet<'_>) -> Vec<usize> {
             |resource| matches!(resource, Resource::Record { data, .. } if *data == ip.to_string()),
         )
     });
-    if !(goes || deposed || given_back && pointed_at_ip) {
-        return draft.ready(&Address::LoadBalancer).into_iter().collect();
+    let ready = draft.ready(&Address::LoadBalancer);
+    let mut led = draft.state.resources.values().filter_map(ttl).max();
+    let mut after: Vec<usize> = ready.into_iter().collect();
+    for step in &draft.steps {
+        match &step.effect {
+            Effect::WriteRecord { .. } | Effect::DeleteRecord { .. } => after.push(step.id),
+            Effect::Adopt { resource, .. } => led = led.max(ttl(resource)),
+            _ => {}
+        }
     }
-    let recorded = draft.state.resources.values().filter_map(|resource| match resource {
+    match led.filter(|_| goes || deposed || given_back && pointed_at_ip) {
+        Some(seconds) => vec![draft.step(Effect::OutliveDns { seconds }, after)],
+        None => after,
+    }
+}
+
+fn ttl(resource: &Resource) -> Option<u32> {
+    match resource {
         Resource::Record { ttl, .. } => Some(*ttl),
         _ => None,
-    });
-    let Some(seconds) = recorded.max() else {
-        return draft.ready(&Address::LoadBalancer).into_iter().collect();
-    };
-    let dns = draft.steps.iter().filter(|step| {
-        matches!(step.effect, Effect::WriteRecord { .. } | Effect::DeleteRecord { .. })
-    });
-    let ready = draft.ready(&Address::LoadBalancer);
-    let after: Vec<usize> = dns.map(|step| step.id).chain(ready).collect();
-    vec![draft.step(Effect::OutliveDns { seconds }, after)]
+    }
 }

@@ -203,8 +203,6 @@ impl Choice<'_, '_> {
                 if let Some(live) = self.recorded().filter(|live| self.sound(*live)) {
                     roles.holder = Some(live);
                     roles.gate = self.deployed(live).cloned();
-                } else if self.nothing_released() {
-                    roles.holder = lead(self.fleet, None);
                 } else {
                     self.rescue(droplet.is_some(), roles);
                     return;
@@ -345,9 +343,12 @@ impl Choice<'_, '_> {
         }
     }
 
-    /// The standby whose loss costs least: one that has the release already, one whose release is spoiled, one without
+    /// The standby whose loss costs least: one that has the release already, one with what a failed release left, one without
     /// a release, the one with the oldest; then those that are made anew anyway; last those that are switched off.
     fn standby(&self, except: Option<u32>) -> Option<u32> {
+        let leftover = |number: u32| {
+            self.deployed(number).is_some_and(|kept| !roles::was_live(self.draft.state, kept))
+        };
         let rank = |number: u32, member: &Member<'_>| {
             let has_it = self.sound(number)
                 && self.deployed(number).is_some_and(|deployed| self.is_wanted(deployed));
@@ -355,7 +356,7 @@ impl Choice<'_, '_> {
                 (false, _) => 4,
                 (true, false) => 3,
                 (true, true) if has_it => 0,
-                (true, true) if self.spoiled == Some(number) => 1,
+                (true, true) if self.spoiled == Some(number) || leftover(number) => 1,
                 (true, true) => 2,
             }
         };

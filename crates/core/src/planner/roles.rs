@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use crate::cloud::{self, DropletId};
 use crate::names::{FALLBACK, PROD, same_tag};
 use crate::observed::Observed;
-use crate::state::State;
+use crate::state::{Deployed, State};
 
 /// Where the floating IP points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,12 @@ pub(super) fn recorded_live(state: &State) -> Option<u32> {
     let last = state.releases.last()?;
     let deployed = state.deployed.get(&last.worker)?;
     (deployed.digest == last.digest).then_some(last.worker)
+}
+
+/// Whether users ever had this release. A container is put on a standby before the gate, so one that never went live is
+/// what a failed release left: nothing to go back to.
+pub(super) fn was_live(state: &State, release: &Deployed) -> bool {
+    state.releases.iter().any(|past| past.digest == release.digest)
 }
 
 /// Whether a droplet carries a tag; `None` if the token may not know.

@@ -7,7 +7,7 @@ use super::draft::{Draft, to};
 use super::fleet::Fleet;
 use super::hosts::{self, Content, Verdict};
 use super::release::{self, Decision, Roles};
-use super::roles::Pointing;
+use super::roles::{self, Pointing};
 use super::{Refusal, finish, floating_ip, warm};
 use crate::address::Address;
 use crate::cloud::DropletId;
@@ -119,6 +119,10 @@ fn choose<'t>(draft: &Draft<'t>, fleet: &Fleet<'_>, live: u32) -> Result<Target<
         };
         if same(release) {
             there.push(format!("{address} has the live release too"));
+            continue;
+        }
+        if !roles::was_live(draft.state, release) {
+            there.push(format!("{address} has {}, which never went live", release.image.version()));
             continue;
         }
         let Some(unseen) = usable(draft, id, release) else {

@@ -8,6 +8,7 @@ use super::draft::{Draft, to};
 use super::fleet::{Fate, Fleet, Member};
 use super::hosts::{self, Content, Verdict};
 use super::release::{Roles, deployed};
+use super::roles;
 use crate::address::Address;
 use crate::cloud::DropletStatus;
 use crate::plan::{ActionKind, Attribute, Effect, Reason, ReleasePlan};
@@ -68,6 +69,7 @@ pub(super) fn release(draft: &mut Draft<'_>, roles: &Roles, balancer_waits: Opti
     let after: Vec<usize> = [
         forget,
         draft.ready(&Address::Worker(plan.to)),
+        plan.from.and_then(|from| draft.made(&Address::Worker(from))),
         draft.made(&Address::FloatingIp),
         draft.ready(&Address::LoadBalancer),
         draft.warmed.get(&plan.to).copied(),
@@ -103,28 +105,30 @@ fn attributes(plan: &ReleasePlan) -> Vec<Attribute> {
 }
 
 /// What every standby keeps: repaired where it went wrong, put back where its droplet is replaced.
-pub(super) fn standbys(draft: &mut Draft<'_>, fleet: &Fleet<'_>, roles: &Roles) {
+pub(super) fn standbys(draft: &mut Draft<'_>, fleet: &Fleet<'_>, decided: &Roles) {
     let Some(app) = draft.desired.app.as_ref() else { return };
-    let Some(live) = roles.live.filter(|_| roles.resumes().is_none()) else { return };
-    let released = roles.release.is_some();
+    let Some(live) = decided.live.filter(|_| decided.resumes().is_none()) else { return };
+    let released = decided.release.is_some();
     let after = draft.moves.last().copied();
     let mut warm = false;
     let mut bare = Vec::new();
     for (number, member) in fleet.workers().filter(|(number, _)| *number != live) {
         let kept = deployed(draft, fleet, number);
         match (&member.fate, kept) {
-            (Fate::Keep, Some(kept)) => {
+            (Fate::Keep, Some(kept)) if roles::was_live(draft.state, kept) => {
                 warm = true;
-                let after =
-                    after.filter(|_| roles.from() == Some(number) || roles.holder == Some(number));
+                let after = after
+                    .filter(|_| decided.from() == Some(number) || decided.holder == Some(number));
                 repair(draft, app, number, member, kept, after);
             }
-            (Fate::Replace(..), Some(kept)) if released && roles.from() == Some(number) => {
+            (Fate::Replace(..), Some(kept)) if released && decided.from() == Some(number) => {
                 warm = true;
                 onto(draft, number, &anew(kept, app), after);
             }
-            (Fate::Keep | Fate::Create | Fate::Replace(..), _) => bare.push(number),
-            (Fate::Remove, _) => {}
+            (Fate::Keep | Fate::Create | Fate::Replace(..), _) if member.powered() => {
+                bare.push(number);
+            }
+            (Fate::Keep | Fate::Create | Fate::Replace(..) | Fate::Remove, _) => {}
         }
     }
     if warm || bare.is_empty() {
@@ -196,7 +200,9 @@ fn lost(draft: &Draft<'_>, fleet: &Fleet<'_>, app: &App, live: u32) -> Option<De
         .state
         .deployed
         .iter()
-        .filter(|(number, kept)| !keeps(**number) && overwritten(**number, kept))
+        .filter(|(number, kept)| {
+            !keeps(**number) && overwritten(**number, kept) && roles::was_live(draft.state, kept)
+        })
         .max_by_key(|(number, kept)| (kept.digest != app.digest, kept.at, **number))
         .map(|(_, kept)| kept.clone())
 }

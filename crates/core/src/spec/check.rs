@@ -105,8 +105,12 @@ impl Check<'_> {
             }
             (Shape::Object(_), _) if node.is_null() => {
                 self.problems.push(
-                    Diagnostic::error(path, Some(node.span.clone()), format!("`{path}` has no value"))
-                        .help(format!("write `{}: {{}}`, or leave it out", last(path))),
+                    Diagnostic::error(
+                        path,
+                        Some(node.span.clone()),
+                        format!("`{path}` has no value"),
+                    )
+                    .help(format!("write `{}: {{}}`, or leave it out", last(path))),
                 );
                 None
             }
@@ -118,8 +122,9 @@ impl Check<'_> {
                     return None;
                 }
                 let items = items.iter().enumerate();
-                let items: Vec<Checked> =
-                    items.filter_map(|(at, item)| self.node(item, shape, &format!("{path}[{at}]"))).collect();
+                let items: Vec<Checked> = items
+                    .filter_map(|(at, item)| self.node(item, shape, &format!("{path}[{at}]")))
+                    .collect();
                 checked(Fitting::List(items), false)
             }
             (Shape::List(..), _) => self.wrong_kind(node, "a list", path),
@@ -155,7 +160,13 @@ impl Check<'_> {
         }
     }
 
-    fn object(&mut self, node: &Node, entries: &[Entry], fields: &[Field], path: &str) -> BTreeMap<String, Checked> {
+    fn object(
+        &mut self,
+        node: &Node,
+        entries: &[Entry],
+        fields: &[Field],
+        path: &str,
+    ) -> BTreeMap<String, Checked> {
         let mut map = BTreeMap::new();
         for Entry { key, key_span, value } in entries {
             let below = join(path, key);
@@ -193,14 +204,16 @@ impl Check<'_> {
             None if known.is_empty() => "nothing can be said here: write `{}`".to_owned(),
             None => format!("known keys: {}", known.join(", ")),
         };
-        self.problems.push(Diagnostic::error(&join(path, key), Some(span.clone()), message).help(help));
+        self.problems
+            .push(Diagnostic::error(&join(path, key), Some(span.clone()), message).help(help));
     }
 
     fn texts(&mut self, entries: &[Entry], path: &str) -> BTreeMap<String, Checked> {
         let mut map = BTreeMap::new();
         for Entry { key, key_span, value } in entries {
             let below = join(path, key);
-            let sound = !key.is_empty() && !key.contains(['=', '\0']) && !key.contains(char::is_whitespace);
+            let sound =
+                !key.is_empty() && !key.contains(['=', '\0']) && !key.contains(char::is_whitespace);
             if !sound {
                 let message = format!("`{key}` cannot be the name of an environment variable");
                 self.problems.push(Diagnostic::error(&below, Some(key_span.clone()), message));
@@ -224,11 +237,21 @@ impl Check<'_> {
             Ok(filled) => Some(filled),
             Err(Problem::Missing { name, var }) => {
                 let kind = if var { "var" } else { "env" };
-                let export = if var { format!("export SEACHANGE_VAR_{name}=…") } else { format!("export {name}=…") };
+                let export = if var {
+                    format!("export SEACHANGE_VAR_{name}=…")
+                } else {
+                    format!("export {name}=…")
+                };
                 self.problems.push(
-                    Diagnostic::error(path, Some(node.span.clone()), format!("the variable {name} has no value"))
-                        .label("needed here")
-                        .help(format!("--var {name}=… or {export}, or give it a default: ${{{kind}:{name}:-…}}")),
+                    Diagnostic::error(
+                        path,
+                        Some(node.span.clone()),
+                        format!("the variable {name} has no value"),
+                    )
+                    .label("needed here")
+                    .help(format!(
+                        "--var {name}=… or {export}, or give it a default: ${{{kind}:{name}:-…}}"
+                    )),
                 );
                 None
             }
@@ -252,8 +275,8 @@ impl Check<'_> {
         } else {
             format!("`{text}` cannot be `{path}`")
         };
-        let mut problem =
-            Diagnostic::error(path, Some(node.span.clone()), message).label(format!("expected {expected}"));
+        let mut problem = Diagnostic::error(path, Some(node.span.clone()), message)
+            .label(format!("expected {expected}"));
         if let Some(help) = super::format::advice(format, text) {
             problem = problem.help(help);
         }
@@ -272,7 +295,9 @@ impl Check<'_> {
 fn out_of_range(path: &str, span: Range<usize>, number: u64, least: u64, most: u64) -> Diagnostic {
     let problem = Diagnostic::error(path, Some(span), format!("`{path}` cannot be {number}"));
     if path == "version" {
-        return problem.label("the newest known version is 1").help("use a newer seachange, or write `version: 1`");
+        return problem
+            .label("the newest known version is 1")
+            .help("use a newer seachange, or write `version: 1`");
     }
     problem.label(format!("expected a number from {least} to {most}"))
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::check::{Checked, Fitting};
 use super::format::duration;
 use super::{
-    App, Deploy, Domain, FloatingIp, LoadBalancer, PrivateKey, Record, Spec, Ssh, SshKeyRef, StateLocation, Workers,
+    App, Deploy, Domain, FloatingIp, LoadBalancer, PrivateKey, Record, Spec, Ssh, SshKeyRef,
+    StateLocation, Workers,
 };
 use crate::diagnostic::Diagnostic;
 use crate::host::Credentials;
@@ -29,7 +30,10 @@ pub(super) fn compile(root: &Checked, problems: &mut Vec<Diagnostic>) -> Option<
             size: workers.text("size")?.to_owned(),
             image: workers.text("image").unwrap_or(BASE_IMAGE).to_owned(),
         },
-        floating_ip: root.get("floating_ip").or_else(|| root.get("reserved_ip")).map(|_| FloatingIp {}),
+        floating_ip: root
+            .get("floating_ip")
+            .or_else(|| root.get("reserved_ip"))
+            .map(|_| FloatingIp {}),
         load_balancer: root.get("load_balancer").and_then(load_balancer),
         domain: root.get("domain").and_then(domain),
         app: root.get("app").and_then(app),
@@ -46,13 +50,25 @@ fn rules(root: &Checked, problems: &mut Vec<Diagnostic>) {
     let has = |key: &str| root.get(key).is_some();
     let address = has("floating_ip") || has("reserved_ip");
     if has("floating_ip") && has("reserved_ip") {
-        refuse("reserved_ip", "`floating_ip` and `reserved_ip` are the same thing", "keep one of them");
+        refuse(
+            "reserved_ip",
+            "`floating_ip` and `reserved_ip` are the same thing",
+            "keep one of them",
+        );
     }
     if has("app") && !has("ssh") {
-        refuse("app", "an app needs `ssh`: it is put on the workers over SSH", "add ssh: { keys: […], private_key: … }");
+        refuse(
+            "app",
+            "an app needs `ssh`: it is put on the workers over SSH",
+            "add ssh: { keys: […], private_key: … }",
+        );
     }
     if has("app") && !address {
-        refuse("app", "an app needs a `floating_ip`: a release moves it from worker to worker", "add floating_ip: {}");
+        refuse(
+            "app",
+            "an app needs a `floating_ip`: a release moves it from worker to worker",
+            "add floating_ip: {}",
+        );
     }
     let count = root.get("workers").map_or(2, |workers| workers.number("count").unwrap_or(2));
     if has("app") && count < 2 {
@@ -63,7 +79,11 @@ fn rules(root: &Checked, problems: &mut Vec<Diagnostic>) {
         );
     }
     if has("load_balancer") && !address {
-        refuse("load_balancer", "a load balancer needs a `floating_ip`: that is where it sends requests", "add floating_ip: {}");
+        refuse(
+            "load_balancer",
+            "a load balancer needs a `floating_ip`: that is where it sends requests",
+            "add floating_ip: {}",
+        );
     }
     if has("load_balancer") && has("ssh") && !has("app") {
         refuse(
@@ -73,12 +93,20 @@ fn rules(root: &Checked, problems: &mut Vec<Diagnostic>) {
         );
     }
     if has("domain") && !has("load_balancer") && !address {
-        refuse("domain", "a domain needs a `load_balancer` or a `floating_ip` to point to", "add floating_ip: {}");
+        refuse(
+            "domain",
+            "a domain needs a `load_balancer` or a `floating_ip` to point to",
+            "add floating_ip: {}",
+        );
     }
     if let Some(state) = root.get("state")
         && state.get("local").is_some() == state.get("spaces").is_some()
     {
-        refuse("state", "the state is kept in exactly one place", "write either local: { path: … } or spaces: { bucket: … }");
+        refuse(
+            "state",
+            "the state is kept in exactly one place",
+            "write either local: { path: … } or spaces: { bucket: … }",
+        );
     }
     if let Some(spaces) = root.get("state").and_then(|state| state.get("spaces"))
         && spaces.get("region").is_none()
@@ -98,7 +126,10 @@ fn duplicates(domain: &Checked, problems: &mut Vec<Diagnostic>) {
         let Some(name) = record.text("name") else { continue };
         if seen.insert(name, ()).is_some() {
             let message = format!("the record `{name}` stands here a second time");
-            problems.push(Diagnostic::error("domain.records", Some(record.span.clone()), message).help("keep one of them"));
+            problems.push(
+                Diagnostic::error("domain.records", Some(record.span.clone()), message)
+                    .help("keep one of them"),
+            );
         }
     }
 }
@@ -107,13 +138,19 @@ fn duplicates(domain: &Checked, problems: &mut Vec<Diagnostic>) {
 fn literals(root: &Checked, problems: &mut Vec<Diagnostic>) {
     for path in ["app.registry.password", "ssh.passphrase", "ssh.private_key"] {
         let found = path.split('.').try_fold(root, |at, key| at.get(key));
-        let Some(found) = found.filter(|found| found.literal && found.as_text().is_some_and(|text| text != "agent")) else {
+        let Some(found) = found
+            .filter(|found| found.literal && found.as_text().is_some_and(|text| text != "agent"))
+        else {
             continue;
         };
         problems.push(
-            Diagnostic::error(path, Some(found.span.clone()), format!("`{path}` stands in the file as it is"))
-                .warning()
-                .help("take it from the environment: ${env:NAME}"),
+            Diagnostic::error(
+                path,
+                Some(found.span.clone()),
+                format!("`{path}` stands in the file as it is"),
+            )
+            .warning()
+            .help("take it from the environment: ${env:NAME}"),
         );
     }
 }
@@ -124,7 +161,11 @@ fn state(state: Option<&Checked>) -> StateLocation {
         && let Some(bucket) = spaces.text("bucket")
     {
         let text = |key| spaces.text(key).map(str::to_owned);
-        return StateLocation::Spaces { bucket: bucket.to_owned(), region: text("region"), endpoint: text("endpoint") };
+        return StateLocation::Spaces {
+            bucket: bucket.to_owned(),
+            region: text("region"),
+            endpoint: text("endpoint"),
+        };
     }
     let path = state.and_then(|state| state.get("local")).and_then(|local| local.text("path"));
     StateLocation::Local { path: path.unwrap_or(".seachange").to_owned() }
@@ -166,7 +207,10 @@ fn load_balancer(balancer: &Checked) -> Option<LoadBalancer> {
 
 fn domain(domain: &Checked) -> Option<Domain> {
     let record = |record: &Checked| {
-        Some(Record { name: record.text("name")?.to_owned(), ttl: narrow(record.number("ttl").unwrap_or(300)) })
+        Some(Record {
+            name: record.text("name")?.to_owned(),
+            ttl: narrow(record.number("ttl").unwrap_or(300)),
+        })
     };
     Some(Domain {
         zone: domain.text("zone")?.to_owned(),
@@ -219,7 +263,9 @@ fn app(app: &Checked) -> Option<App> {
 
 fn commands(deploy: Option<&Checked>) -> Vec<Vec<String>> {
     let words = |command: &Checked| match &command.value {
-        Fitting::List(words) => words.iter().filter_map(Checked::as_text).map(str::to_owned).collect(),
+        Fitting::List(words) => {
+            words.iter().filter_map(Checked::as_text).map(str::to_owned).collect()
+        }
         Fitting::Text(_) | Fitting::Number(_) | Fitting::Map(_) => Vec::new(),
     };
     deploy.map(|deploy| deploy.list("verify").iter().map(words).collect()).unwrap_or_default()

@@ -64,7 +64,9 @@ impl Node {
     /// The value of a key, if this is a mapping that has it.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         match &self.value {
-            Value::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value),
+            Value::Map(entries) => {
+                entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+            }
             Value::Scalar(..) | Value::List(_) => None,
         }
     }
@@ -73,11 +75,15 @@ impl Node {
 /// Where the secrets of a spec stand that are written in the file itself.
 pub(super) fn secrets(root: &Node) -> Vec<Range<usize>> {
     let at = |path: &[&str]| path.iter().try_fold(root, |node, key| node.get(key));
-    let mut found: Vec<&Node> =
-        [&["ssh", "private_key"][..], &["ssh", "passphrase"], &["app", "registry", "password"], &["app", "registry", "username"]]
-            .into_iter()
-            .filter_map(at)
-            .collect();
+    let mut found: Vec<&Node> = [
+        &["ssh", "private_key"][..],
+        &["ssh", "passphrase"],
+        &["app", "registry", "password"],
+        &["app", "registry", "username"],
+    ]
+    .into_iter()
+    .filter_map(at)
+    .collect();
     if let Some(Node { value: Value::Map(entries), .. }) = at(&["app", "env"]) {
         found.extend(entries.iter().map(|entry| &entry.value));
     }
@@ -98,14 +104,27 @@ pub(super) fn parse(bytes: &[u8], problems: &mut Vec<Diagnostic>) -> Option<Node
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
-            let message = format!("the spec is not UTF-8: byte {} is the first wrong one", error.valid_up_to());
+            let message = format!(
+                "the spec is not UTF-8: byte {} is the first wrong one",
+                error.valid_up_to()
+            );
             return refuse(None, message, "save the file as UTF-8");
         }
     };
     if let Some(at) = text.find('\0') {
-        return refuse(Some(at..at + 1), "the spec contains a NUL byte".to_owned(), "is this the right file?");
+        return refuse(
+            Some(at..at + 1),
+            "the spec contains a NUL byte".to_owned(),
+            "is this the right file?",
+        );
     }
-    let mut builder = Builder { parser: Parser::new_from_str(text), text, anchors: BTreeMap::new(), nodes: 0, problems: Vec::new() };
+    let mut builder = Builder {
+        parser: Parser::new_from_str(text),
+        text,
+        anchors: BTreeMap::new(),
+        nodes: 0,
+        problems: Vec::new(),
+    };
     let root = match builder.document() {
         Ok(root) => root,
         Err(problem) => {
@@ -150,14 +169,21 @@ impl<'t> Builder<'t> {
             match self.next()? {
                 (Event::StreamStart | Event::DocumentStart(..), _) => {}
                 (Event::StreamEnd | Event::DocumentEnd, _) => {
-                    self.problems.push(Diagnostic::error("", None, "the spec is empty").help("write a starter with: seachange init"));
+                    self.problems.push(
+                        Diagnostic::error("", None, "the spec is empty")
+                            .help("write a starter with: seachange init"),
+                    );
                     return Ok(None);
                 }
                 (event, span) => {
                     let root = self.node(event, span, 0)?;
                     return match self.next()? {
                         (Event::DocumentEnd | Event::StreamEnd, _) => self.only(root),
-                        (_, span) => Err(Box::new(Diagnostic::error("", Some(span), "nothing may follow the spec"))),
+                        (_, span) => Err(Box::new(Diagnostic::error(
+                            "",
+                            Some(span),
+                            "nothing may follow the spec",
+                        ))),
                     };
                 }
             }
@@ -170,7 +196,9 @@ impl<'t> Builder<'t> {
                 (Event::StreamEnd, _) => return Ok(Some(root)),
                 (Event::DocumentStart(..), span) => {
                     let message = "a second document begins here";
-                    return Err(Box::new(Diagnostic::error("", Some(span), message).help("one file holds one spec")));
+                    return Err(Box::new(
+                        Diagnostic::error("", Some(span), message).help("one file holds one spec"),
+                    ));
                 }
                 _ => {}
             }
@@ -178,15 +206,18 @@ impl<'t> Builder<'t> {
     }
 
     fn node(&mut self, event: Event<'t>, span: Range<usize>, depth: usize) -> Step<Node> {
-        let fail = |message: String| Err(Box::new(Diagnostic::error("", Some(span.clone()), message)));
+        let fail =
+            |message: String| Err(Box::new(Diagnostic::error("", Some(span.clone()), message)));
         if depth > MOST_DEEP {
             return fail(format!("nested more than {MOST_DEEP} deep"));
         }
         let anchor = event.anchor_id();
         let node = match event {
-            Event::Scalar(text, style, ..) => {
-                Node { value: Value::Scalar(text.into_owned(), style != ScalarStyle::Plain), span: span.clone(), size: 1 }
-            }
+            Event::Scalar(text, style, ..) => Node {
+                value: Value::Scalar(text.into_owned(), style != ScalarStyle::Plain),
+                span: span.clone(),
+                size: 1,
+            },
             Event::SequenceStart(..) => self.list(span.clone(), depth)?,
             Event::MappingStart(..) => self.map(span.clone(), depth)?,
             Event::Alias(id) => {
@@ -221,7 +252,11 @@ impl<'t> Builder<'t> {
         loop {
             match self.next()? {
                 (Event::SequenceEnd, end) => {
-                    return Ok(Node { value: Value::List(items), span: start.start..end.end.max(start.end), size });
+                    return Ok(Node {
+                        value: Value::List(items),
+                        span: start.start..end.end.max(start.end),
+                        size,
+                    });
                 }
                 (event, span) => {
                     let item = self.node(event, span, depth + 1)?;
@@ -240,11 +275,20 @@ impl<'t> Builder<'t> {
             let (event, key_span) = self.next()?;
             let key = match event {
                 Event::MappingEnd => {
-                    let end = entries.last().map_or(start.end, |entry| entry.value.span.end).max(start.end);
+                    let end = entries
+                        .last()
+                        .map_or(start.end, |entry| entry.value.span.end)
+                        .max(start.end);
                     return Ok(Node { value: Value::Map(entries), span: start.start..end, size });
                 }
                 Event::Scalar(text, ..) => text.into_owned(),
-                _ => return Err(Box::new(Diagnostic::error("", Some(key_span), "a key must be a plain text"))),
+                _ => {
+                    return Err(Box::new(Diagnostic::error(
+                        "",
+                        Some(key_span),
+                        "a key must be a plain text",
+                    )));
+                }
             };
             let (event, span) = self.next()?;
             let value = self.node(event, span, depth + 1)?;
@@ -252,8 +296,12 @@ impl<'t> Builder<'t> {
             if let Some(first) = places.get(&key) {
                 let (line, _) = crate::diagnostic::position(self.text, first.start);
                 self.problems.push(
-                    Diagnostic::error(&key, Some(key_span), format!("the key `{key}` stands here a second time"))
-                        .help(format!("the first one is on line {line}; keep one of them")),
+                    Diagnostic::error(
+                        &key,
+                        Some(key_span),
+                        format!("the key `{key}` stands here a second time"),
+                    )
+                    .help(format!("the first one is on line {line}; keep one of them")),
                 );
                 continue;
             }

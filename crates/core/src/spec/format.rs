@@ -17,9 +17,13 @@ pub(super) fn fits(format: Format, text: &str) -> bool {
                 && text.starts_with(|c: char| c.is_ascii_lowercase())
                 && text.chars().all(|c| lower(c) || c == '-')
         }
-        Format::Slug => text.starts_with(lower) && text.chars().all(|c| lower(c) || ".-_".contains(c)),
+        Format::Slug => {
+            text.starts_with(lower) && text.chars().all(|c| lower(c) || ".-_".contains(c))
+        }
         Format::Bucket => {
-            (3..=63).contains(&text.len()) && text.starts_with(lower) && text.chars().all(|c| lower(c) || c == '-')
+            (3..=63).contains(&text.len())
+                && text.starts_with(lower)
+                && text.chars().all(|c| lower(c) || c == '-')
         }
         Format::Zone => zone(text),
         Format::RecordName => {
@@ -31,7 +35,10 @@ pub(super) fn fits(format: Format, text: &str) -> bool {
         }
         Format::Fingerprint => {
             text.len() == 47
-                && text.split(':').all(|pair| pair.len() == 2 && pair.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c)))
+                && text.split(':').all(|pair| {
+                    pair.len() == 2
+                        && pair.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
+                })
         }
         Format::PublicKey => super::keys::fingerprint(text).is_some(),
         Format::Image => text.parse::<ImageRef>().is_ok(),
@@ -45,10 +52,14 @@ pub(super) fn advice(format: Format, text: &str) -> Option<String> {
     match format {
         Format::RecordName if text.contains('.') => {
             let (name, zone) = text.split_once('.').unwrap_or((text, ""));
-            Some(format!("write the zone and the name apart: domain: {{ zone: {zone}, records: [{{ name: {name} }}] }}"))
+            Some(format!(
+                "write the zone and the name apart: domain: {{ zone: {zone}, records: [{{ name: {name} }}] }}"
+            ))
         }
         Format::Zone if text.ends_with('.') => Some("leave out the dot at the end".to_owned()),
-        Format::Stack | Format::Bucket if text.contains('_') => Some(format!("a dash will do: {}", text.replace('_', "-").to_lowercase())),
+        Format::Stack | Format::Bucket if text.contains('_') => {
+            Some(format!("a dash will do: {}", text.replace('_', "-").to_lowercase()))
+        }
         Format::Fingerprint if text.starts_with("SHA256:") => {
             Some("the account shows keys by MD5: ssh-keygen -E md5 -lf KEY.pub".to_owned())
         }

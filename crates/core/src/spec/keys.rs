@@ -8,7 +8,13 @@ use md5::{Digest as _, Md5};
 pub(super) fn fingerprint(text: &str) -> Option<String> {
     let mut words = text.split_whitespace();
     let kind = words.next()?;
-    let known = ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"];
+    let known = [
+        "ssh-ed25519",
+        "ssh-rsa",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+    ];
     let blob = BASE64_STANDARD.decode(words.next()?).ok()?;
     // The first field of the blob repeats the kind; a text whose two halves disagree was put together by hand.
     let length = u32::from_be_bytes(blob.get(..4)?.try_into().ok()?) as usize;
@@ -28,8 +34,16 @@ mod tests {
     fn a_fingerprint_is_what_ssh_keygen_says() {
         // ssh-keygen -E md5 -lf on this key.
         let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl someone@example";
-        assert_eq!(fingerprint(key).as_deref(), Some("65:96:2d:fc:e8:d5:a9:11:64:0c:0f:ea:00:6e:5b:bd"));
-        assert_eq!(fingerprint("ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"), None);
+        assert_eq!(
+            fingerprint(key).as_deref(),
+            Some("65:96:2d:fc:e8:d5:a9:11:64:0c:0f:ea:00:6e:5b:bd")
+        );
+        assert_eq!(
+            fingerprint(
+                "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+            ),
+            None
+        );
         assert_eq!(fingerprint("ssh-ed25519"), None);
     }
 }

@@ -46,14 +46,17 @@ fn object(fields: &[Field]) -> Value {
             (field.name.to_owned(), schema)
         })
         .collect();
-    let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    let required: Vec<&str> =
+        fields.iter().filter(|field| field.required).map(|field| field.name).collect();
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
 fn text(format: Format) -> Value {
     match format {
         // A YAML parser reads an unquoted `1.0` or `123` as a number; as a secret or a plain text it is as good.
-        Format::Any | Format::Secret => json!({ "type": ["string", "number", "boolean"], "minLength": 1 }),
+        Format::Any | Format::Secret => {
+            json!({ "type": ["string", "number", "boolean"], "minLength": 1 })
+        }
         _ => json!({ "anyOf": [{ "type": "string", "pattern": format.pattern().0 }, variable()] }),
     }
 }

@@ -62,16 +62,39 @@ impl Format {
     pub(super) fn pattern(self) -> (&'static str, &'static str) {
         match self {
             Self::Any | Self::Secret => (r"^[\s\S]+$", "a text that is not empty"),
-            Self::Stack => ("^[a-z][a-z0-9-]{0,39}$", "1 to 40 lower-case letters, digits and dashes, beginning with a letter"),
-            Self::Slug => ("^[a-z0-9][a-z0-9._-]*$", "a slug: lower-case letters, digits, dashes and dots"),
-            Self::Bucket => ("^[a-z0-9][a-z0-9-]{2,62}$", "3 to 63 lower-case letters, digits and dashes"),
-            Self::Zone => (r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$", "a zone such as example.org, in lower case"),
-            Self::RecordName => ("^(@|[a-z0-9_*]([a-z0-9_-]*[a-z0-9])?)$", "one label such as www, relative to the zone, or @ for the zone itself"),
-            Self::Fingerprint => ("^[0-9a-f]{2}(:[0-9a-f]{2}){15}$", "an MD5 fingerprint: 16 pairs of hex digits with colons, as the account shows it"),
-            Self::PublicKey => (r"^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+=*( .*)?$", "an OpenSSH public key: `ssh-ed25519 AAAA… comment`"),
-            Self::Image => (r"^[A-Za-z0-9._:/@-]+$", "an image such as registry.example.com/app:1.0"),
+            Self::Stack => (
+                "^[a-z][a-z0-9-]{0,39}$",
+                "1 to 40 lower-case letters, digits and dashes, beginning with a letter",
+            ),
+            Self::Slug => {
+                ("^[a-z0-9][a-z0-9._-]*$", "a slug: lower-case letters, digits, dashes and dots")
+            }
+            Self::Bucket => {
+                ("^[a-z0-9][a-z0-9-]{2,62}$", "3 to 63 lower-case letters, digits and dashes")
+            }
+            Self::Zone => (
+                r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$",
+                "a zone such as example.org, in lower case",
+            ),
+            Self::RecordName => (
+                "^(@|[a-z0-9_*]([a-z0-9_-]*[a-z0-9])?)$",
+                "one label such as www, relative to the zone, or @ for the zone itself",
+            ),
+            Self::Fingerprint => (
+                "^[0-9a-f]{2}(:[0-9a-f]{2}){15}$",
+                "an MD5 fingerprint: 16 pairs of hex digits with colons, as the account shows it",
+            ),
+            Self::PublicKey => (
+                r"^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+=*( .*)?$",
+                "an OpenSSH public key: `ssh-ed25519 AAAA… comment`",
+            ),
+            Self::Image => {
+                (r"^[A-Za-z0-9._:/@-]+$", "an image such as registry.example.com/app:1.0")
+            }
             Self::UrlPath => (r"^/\S*$", "a path that begins with /"),
-            Self::Duration => ("^[0-9]+(ms|s|m|h)$", "a number and ms, s, m or h: 500ms, 2s, 2m, 1h"),
+            Self::Duration => {
+                ("^[0-9]+(ms|s|m|h)$", "a number and ms, s, m or h: 500ms, 2s, 2m, 1h")
+            }
         }
     }
 }
@@ -91,12 +114,24 @@ const COMMAND: Shape = Shape::List(&Shape::Text(Format::Any), "word");
 /// The whole spec.
 pub(super) const SPEC: Shape = Shape::Object(&[
     required("version", Shape::Number(1, 1), "The format of this file; 1."),
-    required("stack", Shape::Text(Format::Stack), "Names everything, and owns everything tagged seachange:STACK."),
+    required(
+        "stack",
+        Shape::Text(Format::Stack),
+        "Names everything, and owns everything tagged seachange:STACK.",
+    ),
     required("region", SLUG, "Region slug, such as fra1."),
     optional("state", STATE, "Where the state is kept; the folder .seachange without it."),
     optional("ssh", SSH, "The way into the droplets. Without it nothing is contacted over SSH."),
-    required("workers", WORKERS, "The droplets that run the app: one is live, the others keep earlier releases warm."),
-    optional("floating_ip", Shape::Object(&[]), "The address that a release moves from worker to worker."),
+    required(
+        "workers",
+        WORKERS,
+        "The droplets that run the app: one is live, the others keep earlier releases warm.",
+    ),
+    optional(
+        "floating_ip",
+        Shape::Object(&[]),
+        "The address that a release moves from worker to worker.",
+    ),
     optional("reserved_ip", Shape::Object(&[]), "The newer name of floating_ip."),
     optional("load_balancer", LOAD_BALANCER, "A droplet with HAProxy in front of the floating IP."),
     optional("domain", DOMAIN, "The names users type."),
@@ -105,26 +140,53 @@ pub(super) const SPEC: Shape = Shape::Object(&[
 ]);
 
 const STATE: Shape = Shape::Object(&[
-    optional("local", Shape::Object(&[required("path", Shape::Text(Format::Any), "Relative to where the command runs.")]), "A folder."),
-    optional("spaces", Shape::Object(&[
-        required("bucket", Shape::Text(Format::Bucket), "The Space's name."),
-        optional("region", SLUG, "Its region."),
-        optional("endpoint", Shape::Text(Format::Any), "URL of another S3-compatible store."),
-    ]), "A Space, or any S3-compatible store."),
+    optional(
+        "local",
+        Shape::Object(&[required(
+            "path",
+            Shape::Text(Format::Any),
+            "Relative to where the command runs.",
+        )]),
+        "A folder.",
+    ),
+    optional(
+        "spaces",
+        Shape::Object(&[
+            required("bucket", Shape::Text(Format::Bucket), "The Space's name."),
+            optional("region", SLUG, "Its region."),
+            optional("endpoint", Shape::Text(Format::Any), "URL of another S3-compatible store."),
+        ]),
+        "A Space, or any S3-compatible store.",
+    ),
 ]);
 
 const SSH: Shape = Shape::Object(&[
-    required("keys", Shape::List(&Shape::Either(&[
-        Shape::Text(Format::Fingerprint),
-        Shape::Object(&[
-            required("name", Shape::Text(Format::Any), "Its name in the account."),
-            required("public_key", Shape::Text(Format::PublicKey), "The public half."),
+    required(
+        "keys",
+        Shape::List(
+            &Shape::Either(&[
+                Shape::Text(Format::Fingerprint),
+                Shape::Object(&[
+                    required("name", Shape::Text(Format::Any), "Its name in the account."),
+                    required("public_key", Shape::Text(Format::PublicKey), "The public half."),
+                ]),
+            ]),
+            "key",
+        ),
+        "Keys put into every droplet at creation: fingerprints of the account's, or new ones to add.",
+    ),
+    optional(
+        "private_key",
+        Shape::Either(&[
+            Shape::Text(Format::Secret),
+            Shape::Object(&[required(
+                "file",
+                Shape::Text(Format::Any),
+                "Path of the private key.",
+            )]),
         ]),
-    ]), "key"), "Keys put into every droplet at creation: fingerprints of the account's, or new ones to add."),
-    optional("private_key", Shape::Either(&[
-        Shape::Text(Format::Secret),
-        Shape::Object(&[required("file", Shape::Text(Format::Any), "Path of the private key.")]),
-    ]), "The private key's text, { file: PATH }, or agent, which it is without it."),
+        "The private key's text, { file: PATH }, or agent, which it is without it.",
+    ),
     optional("passphrase", Shape::Text(Format::Secret), "Opens an encrypted private key."),
     optional("user", Shape::Text(Format::Slug), "Login name; root without it."),
     optional("port", PORT, "Port; 22 without it."),
@@ -143,35 +205,98 @@ const LOAD_BALANCER: Shape = Shape::Object(&[
 ]);
 
 const DOMAIN: Shape = Shape::Object(&[
-    required("zone", Shape::Text(Format::Zone), "The zone; its registrar must name DigitalOcean's name servers."),
-    required("records", Shape::List(&Shape::Object(&[
-        required("name", Shape::Text(Format::RecordName), "Relative to the zone; @ is the zone itself."),
-        optional("ttl", Shape::Number(30, 604_800), "Seconds; 300 without it."),
-    ]), "record"), "A records for the load balancer, or for the floating IP without one."),
+    required(
+        "zone",
+        Shape::Text(Format::Zone),
+        "The zone; its registrar must name DigitalOcean's name servers.",
+    ),
+    required(
+        "records",
+        Shape::List(
+            &Shape::Object(&[
+                required(
+                    "name",
+                    Shape::Text(Format::RecordName),
+                    "Relative to the zone; @ is the zone itself.",
+                ),
+                optional("ttl", Shape::Number(30, 604_800), "Seconds; 300 without it."),
+            ]),
+            "record",
+        ),
+        "A records for the load balancer, or for the floating IP without one.",
+    ),
 ]);
 
 const APP: Shape = Shape::Object(&[
-    required("image", Shape::Text(Format::Image), "What to run; its tag is resolved to a digest when a plan is made."),
+    required(
+        "image",
+        Shape::Text(Format::Image),
+        "What to run; its tag is resolved to a digest when a plan is made.",
+    ),
     optional("port", PORT, "The app's port; 8080 without it."),
-    optional("registry", Shape::Object(&[
-        required("username", Shape::Text(Format::Secret), "User name."),
-        required("password", Shape::Text(Format::Secret), "Password or token; take it from ${env:NAME}."),
-    ]), "The registry's login."),
+    optional(
+        "registry",
+        Shape::Object(&[
+            required("username", Shape::Text(Format::Secret), "User name."),
+            required(
+                "password",
+                Shape::Text(Format::Secret),
+                "Password or token; take it from ${env:NAME}.",
+            ),
+        ]),
+        "The registry's login.",
+    ),
     optional("env", Shape::Texts, "The container's environment."),
-    optional("health", Shape::Object(&[
-        optional("path", Shape::Text(Format::UrlPath), "Path; / without it."),
-        optional("status", Shape::Number(100, 599), "The status that is a success; 200 without it."),
-        optional("successes", Shape::Number(1, 100), "Successes in a row; 3 without it."),
-        optional("interval", Shape::Text(Format::Duration), "From one probe to the next; 2s without it."),
-        optional("timeout", Shape::Text(Format::Duration), "Deadline for all of it; 2m without it."),
-    ]), "The gate before the switch, against the container itself."),
-    optional("verify", Shape::Object(&[
-        optional("path", Shape::Text(Format::UrlPath), "Path; health's without it."),
-        optional("status", Shape::Number(100, 599), "The status that is a success; health's without it."),
-        optional("contains", Shape::Text(Format::Any), "A text the body must contain, such as the version."),
-        optional("timeout", Shape::Text(Format::Duration), "Deadline for all of it; 30s without it."),
-    ]), "The look after the switch, along the way users come."),
-    optional("stop_timeout", Shape::Text(Format::Duration), "How long the app may take to stop; 30s without it."),
+    optional(
+        "health",
+        Shape::Object(&[
+            optional("path", Shape::Text(Format::UrlPath), "Path; / without it."),
+            optional(
+                "status",
+                Shape::Number(100, 599),
+                "The status that is a success; 200 without it.",
+            ),
+            optional("successes", Shape::Number(1, 100), "Successes in a row; 3 without it."),
+            optional(
+                "interval",
+                Shape::Text(Format::Duration),
+                "From one probe to the next; 2s without it.",
+            ),
+            optional(
+                "timeout",
+                Shape::Text(Format::Duration),
+                "Deadline for all of it; 2m without it.",
+            ),
+        ]),
+        "The gate before the switch, against the container itself.",
+    ),
+    optional(
+        "verify",
+        Shape::Object(&[
+            optional("path", Shape::Text(Format::UrlPath), "Path; health's without it."),
+            optional(
+                "status",
+                Shape::Number(100, 599),
+                "The status that is a success; health's without it.",
+            ),
+            optional(
+                "contains",
+                Shape::Text(Format::Any),
+                "A text the body must contain, such as the version.",
+            ),
+            optional(
+                "timeout",
+                Shape::Text(Format::Duration),
+                "Deadline for all of it; 30s without it.",
+            ),
+        ]),
+        "The look after the switch, along the way users come.",
+    ),
+    optional(
+        "stop_timeout",
+        Shape::Text(Format::Duration),
+        "How long the app may take to stop; 30s without it.",
+    ),
 ]);
 
 const DEPLOY: Shape = Shape::Object(&[optional(

@@ -87,7 +87,11 @@ mod tests {
     fn values_come_from_the_right_place() {
         let vars = BTreeMap::from([("A".to_owned(), "var".to_owned())]);
         let env = |name: &str| ["A", "B"].contains(&name).then(|| format!("env-{name}"));
-        let variables = Variables { env: &env, vars: &vars, supplied: &|path, _| (path == "ssh").then(|| "lent".to_owned()) };
+        let variables = Variables {
+            env: &env,
+            vars: &vars,
+            supplied: &|path, _| (path == "ssh").then(|| "lent".to_owned()),
+        };
         let fill = |text: &str, path: &str| fill(text, path, &variables).map(|filled| filled.text);
         assert_eq!(fill("a ${env:A} ${env:B} ${var:A}", ""), Ok("a var env-B var".into()));
         assert_eq!(fill("${env:C:-x:y}", ""), Ok("x:y".into()));

@@ -16,7 +16,10 @@ pub fn json(plan: &Plan) -> Value {
     let reasons: Vec<&str> = [
         (!plan.is_empty(), "changes"),
         (!plan.drift.is_empty(), "drift"),
-        (plan.release.as_ref().is_some_and(|release| release.resumes.is_some()), "unfinished_transition"),
+        (
+            plan.release.as_ref().is_some_and(|release| release.resumes.is_some()),
+            "unfinished_transition",
+        ),
     ]
     .into_iter()
     .filter_map(|(holds, word)| holds.then_some(word))
@@ -52,7 +55,8 @@ pub fn json(plan: &Plan) -> Value {
 
 /// The plan as a merge request comment of at most so many bytes. Summary and sentences are never dropped; the details shrink.
 pub fn markdown(view: &View, limit: usize) -> String {
-    let mut head = format!("<!-- seachange -->\n### {}\n", view.nothing.as_ref().unwrap_or(&view.summary));
+    let mut head =
+        format!("<!-- seachange -->\n### {}\n", view.nothing.as_ref().unwrap_or(&view.summary));
     if view.destroys {
         head.push_str("\n**⚠ This plan destroys resources.**\n");
     }
@@ -67,7 +71,8 @@ pub fn markdown(view: &View, limit: usize) -> String {
         return head;
     }
     let details = text(view, Style::default());
-    let (open, close) = ("\n<details><summary>Details</summary>\n\n```diff\n", "```\n\n</details>\n");
+    let (open, close) =
+        ("\n<details><summary>Details</summary>\n\n```diff\n", "```\n\n</details>\n");
     let cut = "… cut here; the whole plan: seachange show FILE\n";
     let room = limit.saturating_sub(head.len() + open.len() + close.len());
     let mut body = String::new();

@@ -24,8 +24,14 @@ pub fn text(view: &View, style: Style) -> String {
     }
     if let Some(release) = &view.release {
         let width = release.rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0);
-        let mut lines = vec![format!("  {} {}", style.paint(Paint::Swap, release.sign), style.paint(Paint::Strong, &release.title))];
-        lines.extend(release.rows.iter().map(|(left, right)| format!("      {left:width$}   {right}")));
+        let mut lines = vec![format!(
+            "  {} {}",
+            style.paint(Paint::Swap, release.sign),
+            style.paint(Paint::Strong, &release.title)
+        )];
+        lines.extend(
+            release.rows.iter().map(|(left, right)| format!("      {left:width$}   {right}")),
+        );
         lines.extend(release.steps.lines().map(|line| format!("      {line}")));
         blocks.push(lines.join("\n"));
     }
