@@ -1,5 +1,7 @@
 //! End to end: the built binary, run as a user runs it, against the local cloud over real sockets.
 
+#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+
 mod harness;
 mod lifecycle;
 mod refusals;

@@ -314,10 +314,10 @@ mod tests {
             let mut front = vec![start];
             while let Some(phase) = front.pop() {
                 for event in EVENTS {
-                    if let Ok(after) = next(phase, event) {
-                        if seen.insert(after) {
-                            front.push(after);
-                        }
+                    if let Ok(after) = next(phase, event)
+                        && seen.insert(after)
+                    {
+                        front.push(after);
                     }
                 }
             }

@@ -17,6 +17,7 @@ mod registry;
 mod sftp;
 mod ssh;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -85,7 +86,8 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct Doors {
     site: Arc<Site>,
-    registry: SocketAddr,
+    registry: Door,
+    registry_at: SocketAddr,
     tasks: JoinSet<()>,
 }
 
@@ -126,7 +128,7 @@ struct Wanted {
 
 /// Opens the doors of a world and keeps them in step with it.
 pub async fn start(world: Arc<World>, config: Config) -> std::io::Result<Doors> {
-    let (registry_door, registry) = registry::open(config.registry, config.images.clone()).await?;
+    let (registry, registry_at) = registry::open(config.registry, config.images.clone()).await?;
     let changes = world.changes();
     let site = Arc::new(Site {
         world,
@@ -136,14 +138,14 @@ pub async fn start(world: Arc<World>, config: Config) -> std::io::Result<Doors> 
     });
     site.settle().await;
     let mut tasks = JoinSet::new();
-    tasks.spawn(keep_in_step(Arc::clone(&site), changes, registry_door));
-    Ok(Doors { site, registry, tasks })
+    tasks.spawn(keep_in_step(Arc::clone(&site), changes));
+    Ok(Doors { site, registry, registry_at, tasks })
 }
 
 impl Doors {
     /// Where the registry listens.
     pub fn registry(&self) -> SocketAddr {
-        self.registry
+        self.registry_at
     }
 
     /// What went through the load balancers so far.
@@ -166,7 +168,14 @@ impl Doors {
     /// Closes all doors; open connections end.
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
-        *self.site.open.lock().await = Open::default();
+        let open = std::mem::take(&mut *self.site.open.lock().await);
+        let doors = open.ssh.into_values().chain(open.apps.into_values());
+        for door in doors.chain(open.forwards.into_values()).chain([self.registry]) {
+            door.shut().await;
+        }
+        for balancer in open.balancers.into_values() {
+            balancer.shut().await;
+        }
     }
 }
 
@@ -176,7 +185,7 @@ impl std::fmt::Debug for Site {
     }
 }
 
-async fn keep_in_step(site: Arc<Site>, mut changes: watch::Receiver<u64>, registry: Door) {
+async fn keep_in_step(site: Arc<Site>, mut changes: watch::Receiver<u64>) {
     loop {
         changes.borrow_and_update();
         let next = site.settle().await;
@@ -190,7 +199,6 @@ async fn keep_in_step(site: Arc<Site>, mut changes: watch::Receiver<u64>, regist
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
         }
     }
-    drop(registry);
 }
 
 impl Site {
@@ -217,8 +225,14 @@ impl Site {
         let mut open = self.open.lock().await;
         let wanted = self.wanted();
         // A droplet that is gone takes its connections along; so does an app that was killed.
-        open.ssh.retain(|address, _| wanted.ssh.contains(address));
-        open.apps.retain(|key, _| wanted.apps.contains(key));
+        let gone_ssh = open.ssh.extract_if(.., |address, _| !wanted.ssh.contains(address));
+        let mut gone: Vec<Door> = gone_ssh.map(|(_, door)| door).collect();
+        gone.extend(
+            open.apps.extract_if(.., |key, _| !wanted.apps.contains(key)).map(|(_, door)| door),
+        );
+        for door in gone {
+            door.shut().await;
+        }
         for address in wanted.ssh {
             if !open.ssh.contains_key(&address)
                 && let Some(door) = ssh::open(self, address).await
@@ -227,12 +241,11 @@ impl Site {
             }
         }
         for (address, listening) in wanted.apps {
-            let key = (address, listening);
-            if !open.apps.contains_key(&key) {
-                let socket = self.socket(address, key.1.port);
-                if let Some(door) = noted(apps::open(socket, &key.1.digest).await, socket) {
-                    open.apps.insert(key, door);
-                }
+            let socket = self.socket(address, listening.port);
+            if let Entry::Vacant(place) = open.apps.entry((address, listening))
+                && let Some(door) = noted(apps::open(socket, &place.key().1.digest).await, socket)
+            {
+                place.insert(door);
             }
         }
         for (socket, (ip, port)) in &wanted.forwards {
@@ -242,12 +255,16 @@ impl Site {
                 open.forwards.insert(*socket, door);
             }
         }
-        for (socket, door) in take_unwanted(&mut open.forwards, &wanted.forwards) {
-            tracing::debug!(%socket, "the forwarding ends; open connections stay");
-            door.retire();
+        // Open connections stay, as they do when a translation rule or a front end is taken away.
+        let unwanted = |socket: &SocketAddr| !wanted.forwards.contains_key(socket);
+        let gone: Vec<_> = open.forwards.extract_if(.., |socket, _| unwanted(socket)).collect();
+        for (_, door) in gone {
+            door.retire().await;
         }
-        for (_, balancer) in take_unwanted(&mut open.balancers, &wanted.balancers) {
-            balancer.retire();
+        let unwanted = |socket: &SocketAddr| !wanted.balancers.contains_key(socket);
+        let gone: Vec<_> = open.balancers.extract_if(.., |socket, _| unwanted(socket)).collect();
+        for (_, balancer) in gone {
+            balancer.retire().await;
         }
         for (socket, wanted) in wanted.balancers {
             match open.balancers.get(&socket) {
@@ -306,14 +323,6 @@ impl Site {
         let keys: Vec<_> = open.apps.keys().filter(of).cloned().collect();
         (keys.iter().filter_map(|key| open.apps.remove(key)).collect(), done)
     }
-}
-
-fn take_unwanted<T, W>(
-    open: &mut BTreeMap<SocketAddr, T>,
-    wanted: &BTreeMap<SocketAddr, W>,
-) -> Vec<(SocketAddr, T)> {
-    let gone: Vec<_> = open.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
-    gone.into_iter().filter_map(|key| Some((key, open.remove(&key)?))).collect()
 }
 
 /// A door that cannot be opened is said once, and tried again at the next change.

@@ -295,36 +295,32 @@ impl Host for InProcessHost {
 
     async fn install_config(&self, target: &Target, text: &str) -> Result<Installed, HostError> {
         const CANDIDATE: &str = "/etc/haproxy/haproxy.cfg.seachange-new";
-        let installed = self
-            .on(target, "install_config", |machine, now| {
-                let is_there = machine
-                    .files()
-                    .get(HAPROXY_CONFIG)
-                    .is_ok_and(|file| file.bytes == text.as_bytes());
-                if is_there && machine.active_config() == text {
-                    return Ok(Installed::AlreadySo);
-                }
-                machine.files_mut().write(CANDIDATE, text.into()).map_err(|error| {
-                    failed(target, &format!("writing {CANDIDATE}"), error.to_string())
-                })?;
-                let check = shell::run(machine, now, &format!("haproxy -c -f {CANDIDATE}"));
-                let finish = match check.status {
-                    0 => format!("mv -f {CANDIDATE} {HAPROXY_CONFIG} && systemctl reload haproxy"),
-                    _ => format!("rm -f {CANDIDATE}"),
-                };
-                let finished = shell::run(machine, now, &finish);
-                match (check.status, finished.status) {
-                    (0, 0) => Ok(Installed::Changed),
-                    (0, _) => Err(failed(target, "systemctl reload haproxy", finished.stderr)),
-                    (127, _) => Err(failed(target, "haproxy -c", check.stderr)),
-                    (_, _) => Err(HostError::ConfigRefused {
-                        path: HAPROXY_CONFIG.to_owned(),
-                        detail: check.stderr.trim().to_owned(),
-                    }),
-                }
-            })
-            .await?;
-        installed
+        self.on(target, "install_config", |machine, now| {
+            let is_there =
+                machine.files().get(HAPROXY_CONFIG).is_ok_and(|file| file.bytes == text.as_bytes());
+            if is_there && machine.active_config() == text {
+                return Ok(Installed::AlreadySo);
+            }
+            machine.files_mut().write(CANDIDATE, text.into()).map_err(|error| {
+                failed(target, &format!("writing {CANDIDATE}"), error.to_string())
+            })?;
+            let check = shell::run(machine, now, &format!("haproxy -c -f {CANDIDATE}"));
+            let finish = match check.status {
+                0 => format!("mv -f {CANDIDATE} {HAPROXY_CONFIG} && systemctl reload haproxy"),
+                _ => format!("rm -f {CANDIDATE}"),
+            };
+            let finished = shell::run(machine, now, &finish);
+            match (check.status, finished.status) {
+                (0, 0) => Ok(Installed::Changed),
+                (0, _) => Err(failed(target, "systemctl reload haproxy", finished.stderr)),
+                (127, _) => Err(failed(target, "haproxy -c", check.stderr)),
+                (_, _) => Err(HostError::ConfigRefused {
+                    path: HAPROXY_CONFIG.to_owned(),
+                    detail: check.stderr.trim().to_owned(),
+                }),
+            }
+        })
+        .await?
     }
 
     async fn probe(&self, probe: &Probe) -> ProbeOutcome {

@@ -57,7 +57,7 @@ async fn logs(session: &Session, arguments: &Logs, printer: Printer) -> Result<u
         .context(|| format!("cannot read the logs of droplet.worker[{worker}]"))?;
     match lines {
         Some(lines) if printer.json => {
-            printer.out_json(&serde_json::json!({ "worker": worker, "lines": lines }))
+            printer.out_json(&serde_json::json!({ "worker": worker, "lines": lines }));
         }
         Some(lines) => lines.iter().for_each(|line| printer.out(line)),
         None => printer.talk(&format!("droplet.worker[{worker}] has no container of the stack")),

@@ -301,7 +301,8 @@ impl<'p> Check<'p> {
                 let before = last.insert(address.clone(), (step.id, deletes));
                 let Some((before, deleted)) = before else { continue };
                 // Several droplets may be deleted at one address: they are different things.
-                if !(deletes && deleted) && !self.graph.precedes(before, step.id) {
+                let both_go = deletes && deleted;
+                if !both_go && !self.graph.precedes(before, step.id) {
                     self.error(format!(
                         "steps {before} and {} work on {address} at the same time",
                         step.id

@@ -105,10 +105,15 @@ impl Balancer {
     }
 
     /// Takes no new clients; those that are there are served on.
-    pub(super) fn retire(self) {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) async fn retire(self) {
+        let current = Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner));
         current.retired.store(true, Ordering::Relaxed);
-        self.door.retire();
+        self.door.retire().await;
+    }
+
+    /// Ends everything.
+    pub(super) async fn shut(self) {
+        self.door.shut().await;
     }
 }
 

@@ -1,8 +1,10 @@
 //! A listening socket with everything behind it.
 //!
-//! Three ways to close: dropped, its connections end at once, as when a machine is gone; retired, it accepts nothing new
-//! and lets its connections live on; finished, it tells them to end and waits for that.
+//! Three ways to close: shut, its connections end at once, as when a machine is gone; retired, it accepts nothing new and
+//! lets its connections live on; finished, it tells them to end and waits for that. Each returns when nothing listens any
+//! more. Dropping it shuts it, a little later.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 
@@ -11,7 +13,7 @@ use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 /// Tells a connection that its door is closing.
@@ -21,6 +23,8 @@ pub(super) type Closing = watch::Receiver<bool>;
 #[derive(Debug)]
 pub(super) struct Door {
     closing: watch::Sender<bool>,
+    /// Ends with the listening socket.
+    listening: oneshot::Receiver<Infallible>,
     tasks: JoinSet<()>,
 }
 
@@ -41,14 +45,22 @@ impl Door {
         S: Future<Output = ()> + Send + 'static,
     {
         let (closing, closed) = watch::channel(false);
+        let (listens, listening) = oneshot::channel();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, closed, serve));
-        Self { closing, tasks }
+        tasks.spawn(accept((listener, listens), closed, serve));
+        Self { closing, listening, tasks }
+    }
+
+    /// Ends everything.
+    pub(super) async fn shut(mut self) {
+        self.tasks.shutdown().await;
     }
 
     /// Accepts nothing more; connections live on, knowing that the door is closed.
-    pub(super) fn retire(mut self) {
+    pub(super) async fn retire(mut self) {
         self.closing.send_replace(true);
+        // Nothing is ever sent: it ends with the socket.
+        let Err(_) = self.listening.await;
         self.tasks.detach_all();
     }
 
@@ -59,8 +71,11 @@ impl Door {
     }
 }
 
-async fn accept<F, S>(listener: TcpListener, mut closing: Closing, serve: F)
-where
+async fn accept<F, S>(
+    listens: (TcpListener, oneshot::Sender<Infallible>),
+    mut closing: Closing,
+    serve: F,
+) where
     F: Fn(TcpStream, SocketAddr, Closing) -> S,
     S: Future<Output = ()> + Send + 'static,
 {
@@ -69,7 +84,7 @@ where
         let accepted = tokio::select! {
             () = closed(&mut closing) => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = listens.0.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -85,7 +100,7 @@ where
             }
         }
     }
-    drop(listener);
+    drop(listens);
     while connections.join_next().await.is_some() {}
 }
 

@@ -119,7 +119,7 @@ impl World {
                 let tagged =
                     |tag: &String| droplet.tags.iter().any(|found| found.eq_ignore_ascii_case(tag));
                 let named = |name: &String| droplet.name.eq_ignore_ascii_case(name);
-                !(droplet.created_at + lag > now)
+                droplet.created_at + lag <= now
                     && filter.tag.as_ref().is_none_or(tagged)
                     && filter.name.as_ref().is_none_or(named)
             };

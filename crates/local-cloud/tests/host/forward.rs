@@ -12,8 +12,8 @@ use crate::suite;
 pub struct Client(SendRequest<Empty<bytes::Bytes>>);
 
 impl Client {
-    pub async fn connect(address: std::net::Ipv4Addr, port: u16) -> Self {
-        let stream = TcpStream::connect((address, port)).await.unwrap();
+    pub async fn connect(address: impl Into<std::net::IpAddr>, port: u16) -> Self {
+        let stream = TcpStream::connect((address.into(), port)).await.unwrap();
         let io = hyper_util::rt::TokioIo::new(stream);
         let (sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
         tokio::spawn(connection);

@@ -6,6 +6,7 @@ use seachange_host::{OciRegistry, RegistryConfig};
 use seachange_local_cloud::doors::Config;
 use seachange_local_cloud::images::{Challenge, Images, catalogue};
 
+use crate::forward::Client;
 use crate::ground::{Ground, ground, ground_with, spec};
 use crate::suite;
 
@@ -41,21 +42,21 @@ async fn with_a_login_by_token_and_by_password() {
 #[tokio::test]
 async fn an_image_is_whole_down_to_its_layer() {
     let ground = ground().await;
-    let base = format!("http://{}/v2/any/name", ground.doors().registry());
+    let at = ground.doors().registry();
     let get = async |path: &str| {
-        let answer = reqwest::get(format!("{base}{path}")).await.unwrap();
-        (answer.status().as_u16(), answer.bytes().await.unwrap())
+        let mut client = Client::connect(at.ip(), at.port()).await;
+        client.get(&format!("/v2/any/name{path}")).await.unwrap()
     };
     let (_, manifest) = get("/manifests/1.0").await;
-    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
     let layer = &manifest["layers"][0];
     let (status, bytes) = get(&format!("/blobs/{}", layer["digest"].as_str().unwrap())).await;
     assert_eq!((status, bytes.len() as u64), (200, layer["size"].as_u64().unwrap()));
-    assert_eq!(bytes, catalogue()[0].layer.bytes);
+    assert_eq!(bytes.as_bytes(), catalogue()[0].layer.bytes);
     let (status, config) =
         get(&format!("/blobs/{}", manifest["config"]["digest"].as_str().unwrap())).await;
-    assert_eq!((status, config.to_vec()), (200, catalogue()[0].config.bytes.clone()));
+    assert_eq!((status, config.as_bytes()), (200, &catalogue()[0].config.bytes[..]));
     let (status, body) = get("/manifests/9.9").await;
     assert_eq!(status, 404);
-    assert!(String::from_utf8_lossy(&body).contains("MANIFEST_UNKNOWN"));
+    assert!(body.contains("MANIFEST_UNKNOWN"), "{body}");
 }
