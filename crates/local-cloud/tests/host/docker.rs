@@ -1,13 +1,12 @@
 //! The Docker Engine API through a forwarded socket.
 
 use seachange_core::bootstrap::Bootstrap;
-use seachange_core::host::{
-    ContainerSpec, Credentials, Host, HostError, Probe, ProbeOutcome, Route,
-};
+use seachange_core::host::{ContainerSpec, Credentials, Host, HostError};
 use seachange_core::secret::Secret;
 use seachange_local_cloud::doors::{Config, EngineVersion};
 use seachange_local_cloud::images::Images;
 
+use crate::forward::Client;
 use crate::ground::{PORT, STACK, ground, ground_with, run, spec, ssh};
 use crate::suite;
 
@@ -69,16 +68,15 @@ async fn a_taken_port_is_refused_in_the_engine_s_words() {
 async fn a_stopping_app_answers_what_it_has_begun() {
     let ground = ground().await;
     let host = ssh();
-    let (id, worker) = ground.worker(&host, "1.0").await;
-    let ip = ground.floating_ip(id).await;
-    let route = Route::Public { address: ip, port: PORT, domain: None };
-    let path = "/slow?ms=400".to_owned();
-    let probe = Probe { route, path, timeout: std::time::Duration::from_secs(20) };
-    // The request is sent by the first poll of the pair, long before the removal has been through SSH.
-    let (outcome, removed) =
-        tokio::join!(host.probe(&probe), host.remove_container(&worker, STACK));
+    let (_, worker) = ground.worker(&host, "1.0").await;
+    let mut client = Client::connect(worker.address, PORT).await;
+    assert_eq!(client.version().await, "1.0");
+    // The request is with the app after the first poll of the pair; the removal has to go through SSH first.
+    let (answer, removed) =
+        tokio::join!(client.get("/slow?ms=400"), host.remove_container(&worker, STACK));
     removed.unwrap();
-    assert!(matches!(outcome, ProbeOutcome::Answer { status: 200, .. }), "{outcome:?}");
+    assert_eq!(answer.unwrap().0, 200);
+    assert_eq!(client.version().await, "-", "and nothing more");
     assert_eq!(host.containers(&worker, STACK).await, Ok(Vec::new()));
 }
 

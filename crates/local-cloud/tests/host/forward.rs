@@ -9,10 +9,10 @@ use crate::ground::{PORT, ask, ground, ssh};
 use crate::suite;
 
 /// A client that keeps its connection.
-pub struct Client(SendRequest<Empty<bytes::Bytes>>);
+pub(crate) struct Client(SendRequest<Empty<bytes::Bytes>>);
 
 impl Client {
-    pub async fn connect(address: impl Into<std::net::IpAddr>, port: u16) -> Self {
+    pub(crate) async fn connect(address: impl Into<std::net::IpAddr>, port: u16) -> Self {
         let stream = TcpStream::connect((address.into(), port)).await.unwrap();
         let io = hyper_util::rt::TokioIo::new(stream);
         let (sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
@@ -21,12 +21,12 @@ impl Client {
     }
 
     /// The version that answers, or `-` where nobody does.
-    pub async fn version(&mut self) -> String {
+    pub(crate) async fn version(&mut self) -> String {
         let answer = self.get("/").await;
         answer.map_or("-".to_owned(), |(_, body)| body.trim().to_owned())
     }
 
-    pub async fn get(&mut self, path: &str) -> Option<(u16, String)> {
+    pub(crate) async fn get(&mut self, path: &str) -> Option<(u16, String)> {
         self.0.ready().await.ok()?;
         let request = http::Request::get(path).header("host", "test").body(Empty::new()).unwrap();
         let answer = self.0.send_request(request).await.ok()?;

@@ -1,9 +1,8 @@
 //! What every test stands on: a world in which nothing takes time, with its doors open.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use russh::keys::PrivateKey;
@@ -21,29 +20,30 @@ use seachange_local_cloud::in_process::InProcess;
 use seachange_local_cloud::machine::BootTimings;
 use seachange_local_cloud::world::{Timings, World, WorldConfig};
 
-pub const STACK: &str = "webgui";
-pub const PORT: u16 = 8080;
+pub(crate) const STACK: &str = "webgui";
+pub(crate) const PORT: u16 = 8080;
 
-/// A block of addresses for each test: they run at the same time.
-static BLOCK: AtomicU8 = AtomicU8::new(101);
+/// Held while a test uses a block of addresses: tests run at the same time, in one process or in many.
+const BLOCK_PORT: u16 = 7_001;
 
 /// A world, its client, and its open doors, if there are any.
-pub struct Ground {
-    pub world: Arc<World>,
-    pub cloud: InProcess,
+pub(crate) struct Ground {
+    pub(crate) world: Arc<World>,
+    pub(crate) cloud: InProcess,
     doors: Option<Doors>,
     fingerprint: String,
+    block: TcpListener,
 }
 
 /// A private key and the text of its public half. The first is the one that every droplet accepts.
-pub fn key(number: u8) -> (String, String) {
+pub(crate) fn key(number: u8) -> (String, String) {
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&[number; 32]));
     let text = key.to_openssh(LineEnding::LF).unwrap().to_string();
     (text, key.public_key().to_openssh().unwrap())
 }
 
 /// Nothing takes time.
-pub fn at_once() -> Timings {
+pub(crate) fn at_once() -> Timings {
     let none = Duration::ZERO;
     Timings {
         boot: none,
@@ -57,31 +57,35 @@ pub fn at_once() -> Timings {
 }
 
 /// The ground without doors, for what happens in process.
-pub async fn closed_ground(timings: Timings) -> Ground {
-    let block = (BLOCK.fetch_add(1, Ordering::Relaxed), 0);
-    let world = World::new(WorldConfig { timings, block, ..WorldConfig::default() });
+pub(crate) async fn closed_ground(timings: Timings) -> Ground {
+    // Above what `serve` takes.
+    let free =
+        |number: u8| Some((number, TcpListener::bind(([127, number, 0, 1], BLOCK_PORT)).ok()?));
+    let (number, block) = (130..250).find_map(free).unwrap();
+    let config = WorldConfig { timings, block: (number, 0), ..WorldConfig::default() };
+    let world = World::new(config);
     let cloud = InProcess::new(Arc::clone(&world), Duration::ZERO);
     let fingerprint = cloud.create_ssh_key("test", &key(1).1).await.unwrap().fingerprint;
-    Ground { world, cloud, doors: None, fingerprint }
+    Ground { world, cloud, doors: None, fingerprint, block }
 }
 
-pub async fn ground() -> Ground {
+pub(crate) async fn ground() -> Ground {
     ground_with(doors::Config::default()).await
 }
 
-pub async fn ground_with(config: doors::Config) -> Ground {
+pub(crate) async fn ground_with(config: doors::Config) -> Ground {
     let ground = closed_ground(at_once()).await;
     let doors = doors::start(Arc::clone(&ground.world), config).await.unwrap();
     Ground { doors: Some(doors), ..ground }
 }
 
 /// The project's own client.
-pub fn ssh() -> SshHost {
+pub(crate) fn ssh() -> SshHost {
     ssh_with(&key(1).0)
 }
 
 /// The same with another key.
-pub fn ssh_with(key: &str) -> SshHost {
+pub(crate) fn ssh_with(key: &str) -> SshHost {
     let mut config = seachange_host::Config::new(Keys::Text(Secret::new(key)));
     config.dial = Dial::offset_privileged(doors::PORT_OFFSET);
     config.operation_timeout = Duration::from_secs(20);
@@ -89,12 +93,12 @@ pub fn ssh_with(key: &str) -> SshHost {
 }
 
 impl Ground {
-    pub fn doors(&self) -> &Doors {
+    pub(crate) fn doors(&self) -> &Doors {
         self.doors.as_ref().unwrap()
     }
 
     /// Closes all doors.
-    pub async fn shut(self) -> Arc<World> {
+    pub(crate) async fn shut(self) -> Arc<World> {
         if let Some(doors) = self.doors {
             doors.shutdown().await;
         }
@@ -102,24 +106,24 @@ impl Ground {
     }
 
     /// The same world behind new doors, as after a restart of the program.
-    pub async fn reopened(self) -> Self {
-        let Self { world, cloud, doors, fingerprint } = self;
+    pub(crate) async fn reopened(self) -> Self {
+        let Self { world, cloud, doors, fingerprint, block } = self;
         if let Some(doors) = doors {
             doors.shutdown().await;
         }
         let doors = doors::start(Arc::clone(&world), doors::Config::default()).await.unwrap();
-        Self { world, cloud, doors: Some(doors), fingerprint }
+        Self { world, cloud, doors: Some(doors), fingerprint, block }
     }
 
     /// Lets the sockets catch up, where there are any.
-    pub async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         if let Some(doors) = &self.doors {
             doors.settle().await;
         }
     }
 
     /// A droplet that is ready, with its doors open.
-    pub async fn droplet(&self, name: &str, bootstrap: Bootstrap) -> (DropletId, Target) {
+    pub(crate) async fn droplet(&self, name: &str, bootstrap: Bootstrap) -> (DropletId, Target) {
         let create = DropletCreate {
             names: vec![name.to_owned()],
             region: "fra1".to_owned(),
@@ -142,27 +146,27 @@ impl Ground {
     }
 
     /// A worker that runs this version.
-    pub async fn worker(&self, host: &dyn Host, version: &str) -> (DropletId, Target) {
+    pub(crate) async fn worker(&self, host: &dyn Host, version: &str) -> (DropletId, Target) {
         let (id, target) = self.droplet("worker", Bootstrap::Docker).await;
         run(host, &target, version).await;
         (id, target)
     }
 
     /// A floating IP for the droplet.
-    pub async fn floating_ip(&self, droplet: DropletId) -> Ipv4Addr {
+    pub(crate) async fn floating_ip(&self, droplet: DropletId) -> Ipv4Addr {
         let ip = self.cloud.create_reserved_ip(droplet).await.unwrap().ip;
         self.settle().await;
         ip
     }
 
     /// Moves it.
-    pub async fn assign(&self, ip: Ipv4Addr, droplet: DropletId) {
+    pub(crate) async fn assign(&self, ip: Ipv4Addr, droplet: DropletId) {
         self.cloud.assign_reserved_ip(ip, droplet).await.unwrap();
         self.settle().await;
     }
 
     /// A load balancer with this configuration.
-    pub async fn balancer(&self, host: &dyn Host, config: &str) -> Target {
+    pub(crate) async fn balancer(&self, host: &dyn Host, config: &str) -> Target {
         let (_, target) = self.droplet("balancer", Bootstrap::Haproxy).await;
         host.install_config(&target, config).await.unwrap();
         target
@@ -170,13 +174,13 @@ impl Ground {
 }
 
 /// Pulls and runs a version.
-pub async fn run(host: &dyn Host, target: &Target, version: &str) {
+pub(crate) async fn run(host: &dyn Host, target: &Target, version: &str) {
     let spec = spec(version);
     host.pull(target, &spec.image, &spec.digest, None, &|_, _| ()).await.unwrap();
     host.ensure_container(target, &spec).await.unwrap();
 }
 
-pub fn spec(version: &str) -> ContainerSpec {
+pub(crate) fn spec(version: &str) -> ContainerSpec {
     let image: ImageRef = format!("registry.example/webgui:{version}").parse().unwrap();
     let digest = Images::default().find(version).unwrap().digest().clone();
     let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -196,7 +200,11 @@ pub fn spec(version: &str) -> ContainerSpec {
 }
 
 /// What a user gets at an address and port: status and first line.
-pub async fn ask(host: &dyn Host, address: Ipv4Addr, port: u16) -> Result<(u16, String), String> {
+pub(crate) async fn ask(
+    host: &dyn Host,
+    address: Ipv4Addr,
+    port: u16,
+) -> Result<(u16, String), String> {
     let route = Route::Public { address, port, domain: None };
     let timeout = Duration::from_secs(20);
     match host.probe(&Probe { route, path: "/".to_owned(), timeout }).await {

@@ -13,7 +13,7 @@ use seachange_core::image::ImageRef;
 use crate::ground::{Ground, PORT, STACK, ask, run, spec};
 
 /// First contact: readiness of the right service, and a host key that is pinned from then on.
-pub async fn contact(ground: &Ground, host: &dyn Host) {
+pub(crate) async fn contact(ground: &Ground, host: &dyn Host) {
     let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
     let seen = host.contact(&worker, Service::Docker).await.unwrap();
     assert_eq!(seen.boot, Boot::Ready);
@@ -37,14 +37,14 @@ pub async fn contact(ground: &Ground, host: &dyn Host) {
 }
 
 /// A container is made, left, replaced, looked at and removed.
-pub async fn containers(ground: &Ground, host: &dyn Host) {
+pub(crate) async fn containers(ground: &Ground, host: &dyn Host) {
     let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
     assert_eq!(host.containers(&worker, STACK).await, Ok(Vec::new()));
     run(host, &worker, "1.0").await;
     let first = host.ensure_container(&worker, &spec("1.0")).await.unwrap();
     assert_eq!((first.name.as_str(), &first.state), (STACK, &ContainerState::Running));
     assert_eq!(first.labels["digest"], spec("1.0").digest.as_str());
-    assert_eq!(host.containers(&worker, STACK).await.unwrap(), [first.clone()]);
+    assert_eq!(host.containers(&worker, STACK).await.unwrap(), std::slice::from_ref(&first));
     assert_eq!(host.containers(&worker, "another").await.unwrap(), []);
 
     run(host, &worker, "1.1").await;
@@ -66,7 +66,7 @@ pub async fn containers(ground: &Ground, host: &dyn Host) {
 }
 
 /// A pull of what is not there is final; one of what is there reports progress to its end, and is free the second time.
-pub async fn pulls(ground: &Ground, host: &dyn Host) {
+pub(crate) async fn pulls(ground: &Ground, host: &dyn Host) {
     let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
     let spec = spec("1.0");
     let missing = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
@@ -88,7 +88,7 @@ pub async fn pulls(ground: &Ground, host: &dyn Host) {
 }
 
 /// Healthy, unhealthy and crashing versions, seen by probes and states.
-pub async fn behaviours(ground: &Ground, host: &dyn Host) {
+pub(crate) async fn behaviours(ground: &Ground, host: &dyn Host) {
     let (_, worker) = ground.worker(host, "1.0").await;
     let ProbeOutcome::Answer { status, body, .. } = probe(host, &worker, "/").await else {
         panic!("1.0 answers")
@@ -111,7 +111,7 @@ pub async fn behaviours(ground: &Ground, host: &dyn Host) {
 }
 
 /// A configuration is installed once, and a bad one not at all.
-pub async fn configuration(ground: &Ground, host: &dyn Host) {
+pub(crate) async fn configuration(ground: &Ground, host: &dyn Host) {
     let (_, balancer) = ground.droplet("balancer", Bootstrap::Haproxy).await;
     let packaged = host.config_digest(&balancer).await.unwrap();
     let config = LoadBalancerConfig { listen: 80, floating_ip: [127, 0, 0, 1].into(), port: 1 };
@@ -136,7 +136,7 @@ pub async fn configuration(ground: &Ground, host: &dyn Host) {
 }
 
 /// The way of users: floating IP and load balancer, before and after the address moves.
-pub async fn ways(ground: &Ground, host: &dyn Host) {
+pub(crate) async fn ways(ground: &Ground, host: &dyn Host) {
     let (old, _) = ground.worker(host, "1.0").await;
     let (new, new_target) = ground.worker(host, "1.1").await;
     let ip = ground.floating_ip(old).await;
@@ -154,7 +154,7 @@ pub async fn ways(ground: &Ground, host: &dyn Host) {
 }
 
 /// Tags become digests; what is not there, and what is not allowed, are told apart.
-pub async fn registry(registry: &dyn Registry, open_to_all: bool) {
+pub(crate) async fn registry(registry: &dyn Registry, open_to_all: bool) {
     let resolve = async |text: &str| registry.resolve(&text.parse().unwrap(), None).await;
     let answer = resolve("registry.example/team/webgui:1.1").await;
     if open_to_all {
@@ -170,13 +170,13 @@ pub async fn registry(registry: &dyn Registry, open_to_all: bool) {
     }
 }
 
-pub async fn probe(host: &dyn Host, target: &Target, path: &str) -> ProbeOutcome {
+pub(crate) async fn probe(host: &dyn Host, target: &Target, path: &str) -> ProbeOutcome {
     let route = Route::Container { target: target.clone(), port: PORT };
     let timeout = Duration::from_secs(20);
     host.probe(&Probe { route, path: path.to_owned(), timeout }).await
 }
 
 /// A key that no host shows.
-pub fn strange_host_key() -> HostKey {
+pub(crate) fn strange_host_key() -> HostKey {
     HostKey(crate::ground::key(200).1)
 }
