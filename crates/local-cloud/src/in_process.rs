@@ -326,7 +326,7 @@ impl Cloud for InProcess {
 impl InProcess {
     fn droplet_of(&self, droplet: droplets::Droplet) -> Droplet {
         Droplet {
-            locked: self.world.is_locked(droplet.id),
+            locked: droplet.locked,
             id: droplet.id,
             name: droplet.name,
             status: match droplet.status {

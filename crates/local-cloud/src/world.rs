@@ -150,6 +150,8 @@ pub(crate) struct Inner {
     pub(crate) faults: Faults,
     pub(crate) window: account::Window,
     pub(crate) requests: Vec<(String, String)>,
+    /// How many actions are under way on each.
+    pub(crate) under_way: BTreeMap<droplets::Subject, u32>,
     begin: Instant,
     store: Option<store::Store>,
     changes: watch::Sender<u64>,
@@ -188,18 +190,19 @@ impl World {
         resources: Resources,
         store: Option<store::Store>,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            inner: Mutex::new(Inner {
-                config,
-                resources,
-                faults: Faults::default(),
-                window: account::Window::default(),
-                requests: Vec::new(),
-                begin: Instant::now(),
-                store,
-                changes: watch::Sender::new(0),
-            }),
-        })
+        let mut inner = Inner {
+            config,
+            resources,
+            faults: Faults::default(),
+            window: account::Window::default(),
+            requests: Vec::new(),
+            under_way: BTreeMap::new(),
+            begin: Instant::now(),
+            store,
+            changes: watch::Sender::new(0),
+        };
+        inner.find_under_way();
+        Arc::new(Self { inner: Mutex::new(inner) })
     }
 
     /// The time in this world.

@@ -11,7 +11,7 @@ use crate::world::tags::Tag;
 use crate::world::{World, addresses, catalogue, dns};
 
 /// A droplet.
-pub(super) fn droplet(world: &World, droplet: &Droplet) -> Value {
+pub(super) fn droplet(droplet: &Droplet) -> Value {
     let size = catalogue::size_by_slug(&droplet.size);
     let networks = match droplet.address {
         None => json!({ "v4": [], "v6": [] }),
@@ -32,7 +32,7 @@ pub(super) fn droplet(world: &World, droplet: &Droplet) -> Value {
         "vcpus": size.map_or(0, |size| size.vcpus),
         "disk": size.map_or(0, |size| size.disk_gb),
         "disk_info": [],
-        "locked": world.is_locked(droplet.id),
+        "locked": droplet.locked,
         "status": status,
         "kernel": null,
         "created_at": seconds(droplet.created_at),
@@ -107,7 +107,7 @@ pub(super) fn reserved(world: &World, reserved: &addresses::Reserved, locked: bo
     json!({
         "ip": reserved.ip,
         "region": region(&reserved.region),
-        "droplet": droplet.map(|found| self::droplet(world, &found)),
+        "droplet": droplet.map(|found| self::droplet(&found)),
         "locked": locked,
         "project_id": "746c6152-2fa2-11ed-92d3-27aaa54e4988",
     })

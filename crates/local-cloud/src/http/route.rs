@@ -59,7 +59,7 @@ pub(super) fn route(world: &World, ask: &Ask<'_>) -> Answer<Reply> {
 }
 
 fn droplets(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
-    let render = |droplet| render::droplet(world, &droplet);
+    let render = |droplet| render::droplet(&droplet);
     match (ask.method, path) {
         ("GET", []) => {
             let (tag, name) = (ask.query("tag_name"), ask.query("name"));
@@ -141,7 +141,7 @@ fn create(world: &World, body: &Value) -> Answer<Reply> {
     let links: Vec<Value> =
         created.iter().map(|(_, action)| render::action_link(*action, "create")).collect();
     let droplets: Vec<Value> =
-        created.iter().map(|(droplet, _)| render::droplet(world, droplet)).collect();
+        created.iter().map(|(droplet, _)| render::droplet(droplet)).collect();
     let body = match (single, droplets.as_slice()) {
         (Some(_), [droplet]) => json!({ "droplet": droplet, "links": { "actions": links } }),
         _ => json!({ "droplets": droplets, "links": { "actions": links } }),

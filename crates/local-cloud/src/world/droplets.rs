@@ -7,7 +7,7 @@ use seachange_core::cloud::{DropletCreate, DropletId};
 use serde::{Deserialize, Serialize};
 
 use super::refusal::{Answer, Refusal};
-use super::{Due, Inner, World, catalogue};
+use super::{Due, Inner, Timings, World, catalogue};
 use crate::machine::Machine;
 
 /// A droplet's place in its life.
@@ -51,6 +51,9 @@ pub struct Droplet {
     pub created_at: Timestamp,
     /// Its delete was accepted.
     pub leaving: bool,
+    /// An event holds it; filled in when it is looked at.
+    #[serde(skip)]
+    pub locked: bool,
     place: u32,
 }
 
@@ -88,7 +91,7 @@ pub enum Progress {
 }
 
 /// What an action is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Subject {
     /// A droplet.
     Droplet(DropletId),
@@ -123,7 +126,8 @@ impl World {
                     && filter.tag.as_ref().is_none_or(tagged)
                     && filter.name.as_ref().is_none_or(named)
             };
-            inner.resources.droplets.values().filter(fits).cloned().collect()
+            let found = inner.resources.droplets.values().filter(fits);
+            found.map(|droplet| inner.seen(droplet)).collect()
         })
     }
 
@@ -133,13 +137,8 @@ impl World {
             let lag = inner.config.timings.read_lag;
             let found =
                 inner.resources.droplets.get(&id).filter(|droplet| droplet.created_at + lag <= now);
-            found.cloned().ok_or_else(Refusal::not_found)
+            found.map(|droplet| inner.seen(droplet)).ok_or_else(Refusal::not_found)
         })
-    }
-
-    /// Whether an event holds the droplet.
-    pub(crate) fn is_locked(&self, id: DropletId) -> bool {
-        self.act(|inner, _| inner.busy(Subject::Droplet(id)))
     }
 
     /// Begins a droplet's end.
@@ -248,6 +247,7 @@ impl Inner {
                 private: Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 10)) + place),
                 created_at: now,
                 leaving: false,
+                locked: true,
                 place,
             };
             self.resources.droplets.insert(id, droplet.clone());
@@ -321,13 +321,6 @@ impl Inner {
         let machine =
             Machine::boot(id, droplet.user_data.as_deref(), at, &timings.first_boot, seed ^ id.0);
         self.resources.machines.insert(id, machine);
-        let actions = self.resources.actions.values_mut();
-        for action in
-            actions.filter(|action| action.on == Subject::Droplet(id) && action.kind == "create")
-        {
-            action.status = Progress::Completed;
-            action.completed_at = Some(at);
-        }
         self.resources.due.push((at + timings.address, Due::Address(id)));
     }
 
@@ -349,11 +342,24 @@ impl Inner {
         }
     }
 
+    /// A droplet as it is seen from outside.
+    fn seen(&self, droplet: &Droplet) -> Droplet {
+        Droplet { locked: self.busy(Subject::Droplet(droplet.id)), ..droplet.clone() }
+    }
+
     /// Whether an event is under way on it.
     pub(super) fn busy(&self, on: Subject) -> bool {
-        let mut actions = self.resources.actions.values().rev();
-        actions.any(|action| action.on == on && action.status == Progress::InProgress)
-            || matches!(on, Subject::Droplet(id) if self.resources.droplets.get(&id).is_some_and(|droplet| droplet.leaving))
+        let leaving = |id| self.resources.droplets.get(&id).is_some_and(|droplet| droplet.leaving);
+        self.under_way.contains_key(&on) || matches!(on, Subject::Droplet(id) if leaving(id))
+    }
+
+    /// What is under way, found again from the actions of a world that was kept.
+    pub(super) fn find_under_way(&mut self) {
+        let running =
+            self.resources.actions.values().filter(|action| action.status == Progress::InProgress);
+        for action in running {
+            *self.under_way.entry(action.on).or_default() += 1;
+        }
     }
 
     pub(super) fn begin_action(
@@ -375,10 +381,9 @@ impl Inner {
             fails,
         };
         self.resources.actions.insert(id, action.clone());
-        if kind != "create" {
-            let delay = self.config.timings.action;
-            self.after(delay, Due::End(id));
-        }
+        *self.under_way.entry(on).or_default() += 1;
+        let Timings { boot, action: usual, .. } = self.config.timings;
+        self.after(if kind == "create" { boot } else { usual }, Due::End(id));
         self.changed();
         action
     }
@@ -386,6 +391,12 @@ impl Inner {
     pub(super) fn end_action(&mut self, id: u64, at: Timestamp) {
         let Some(action) = self.resources.actions.get_mut(&id) else { return };
         action.completed_at = Some(at);
+        if let Some(count) = self.under_way.get_mut(&action.on) {
+            *count -= 1;
+            if *count == 0 {
+                self.under_way.remove(&action.on);
+            }
+        }
         action.status = if action.fails { Progress::Errored } else { Progress::Completed };
         let (on, kind, moves_to, fails) =
             (action.on, action.kind.clone(), action.moves_to, action.fails);
