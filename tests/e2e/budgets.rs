@@ -32,6 +32,7 @@ const LATENCY: Duration = Duration::from_millis(80);
 
 struct Stage {
     world: Arc<World>,
+    latency: Duration,
     log: Log,
     ids: Numbers,
 }
@@ -78,7 +79,7 @@ impl Stage {
         let limits = Limits { droplets: 100_000, reserved_ips: 3 };
         let world = World::new(WorldConfig { limits, ..WorldConfig::default() });
         let log = Log::new(Arc::new(MemoryStore::new()), "bare");
-        Self { world, log, ids: Numbers(AtomicU64::new(1)) }
+        Self { world, latency: LATENCY, log, ids: Numbers(AtomicU64::new(1)) }
     }
 
     fn context<'a>(&'a self, cloud: &'a InProcess, clock: &'a WorldClock<'a>) -> Context<'a> {
@@ -100,7 +101,7 @@ impl Stage {
 
     /// Refreshes and plans.
     async fn plan(&self, spec: &Spec) -> Cost {
-        let cloud = InProcess::new(Arc::clone(&self.world), LATENCY);
+        let cloud = InProcess::new(Arc::clone(&self.world), self.latency);
         let clock = WorldClock(&self.world);
         let context = self.context(&cloud, &clock);
         let state = self
@@ -116,7 +117,7 @@ impl Stage {
 
     /// The same, and carries it out.
     async fn apply(&self, spec: &Spec) -> Cost {
-        let cloud = InProcess::new(Arc::clone(&self.world), LATENCY);
+        let cloud = InProcess::new(Arc::clone(&self.world), self.latency);
         let clock = WorldClock(&self.world);
         let context = self.context(&cloud, &clock);
         let began = Instant::now();
@@ -207,7 +208,8 @@ async fn a_first_apply_of_a_thousand_workers_stays_within_its_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn a_first_apply_takes_little_more_than_the_cloud_itself() {
-    let cost = Stage::new().apply(&stack(2)).await;
+    let stage = Stage { latency: Duration::ZERO, ..Stage::new() };
+    let cost = stage.apply(&stack(2)).await;
     // A worker boots and gets its address, then the floating IP is assigned to it: nothing can be quicker.
     let Timings { boot, address, action, .. } = Timings::realistic();
     let critical = boot + address + action;

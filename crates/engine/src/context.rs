@@ -136,7 +136,7 @@ impl Default for Patience {
             action: Duration::from_secs(180),
             delete: Duration::from_secs(180),
             settle: Duration::from_secs(15),
-            poll_first: Duration::from_millis(300),
+            poll_first: Duration::from_millis(400),
             poll_growth: 0.08,
             poll_max: Duration::from_secs(15),
         }

@@ -108,9 +108,13 @@ mod tests {
     use super::{Cut, Pace, interval};
     use crate::context::{Patience, Stop};
 
+    fn patience() -> Patience {
+        Patience { poll_first: Duration::from_secs(1), poll_growth: 0.08, ..Patience::default() }
+    }
+
     #[test]
     fn the_interval_is_a_share_of_the_wait_between_two_bounds() {
-        let patience = Patience::default();
+        let patience = patience();
         let at =
             |waited, pages| interval(&patience, Duration::from_secs(waited), pages).as_secs_f64();
         assert!((at(0, 1) - 1.0).abs() < 1e-9);
@@ -121,7 +125,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends_at_its_bound_after_a_last_look() {
-        let patience = Patience::default();
+        let patience = patience();
         let stop = Stop::new();
         let pace = Pace::until(&patience, Duration::from_millis(2500), &stop);
         let mut looks = 0;
@@ -137,7 +141,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stop_cuts_a_wait_and_leaves_a_steadfast_one_alone() {
-        let patience = Patience::default();
+        let patience = patience();
         let stop = Stop::new();
         stop.request();
         let hour = Duration::from_secs(3600);
