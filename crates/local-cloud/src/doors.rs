@@ -20,11 +20,12 @@ mod ssh;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use seachange_core::cloud::DropletId;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -82,10 +83,10 @@ pub struct Stats {
     pub connections: u64,
 }
 
-/// The open doors of a world. They close when this is dropped.
-#[derive(Debug)]
+/// The open doors of a world. They close when this is dropped, or before [`Doors::shutdown`] returns.
 pub struct Doors {
     site: Arc<Site>,
+    open: Arc<Opened>,
     registry: Door,
     registry_at: SocketAddr,
     tasks: JoinSet<()>,
@@ -96,8 +97,11 @@ pub(crate) struct Site {
     world: Arc<World>,
     config: Config,
     counters: Counters,
-    open: tokio::sync::Mutex<Open>,
+    /// Held by [`Doors`] alone: what is open knows the site, so the site must not keep it open.
+    open: Weak<Opened>,
 }
+
+type Opened = tokio::sync::Mutex<Open>;
 
 #[derive(Default)]
 struct Counters {
@@ -110,7 +114,7 @@ struct Counters {
 /// What is open.
 #[derive(Default)]
 struct Open {
-    ssh: BTreeMap<Ipv4Addr, Door>,
+    ssh: BTreeMap<(Ipv4Addr, DropletId), Door>,
     apps: BTreeMap<(Ipv4Addr, Listening), Door>,
     forwards: BTreeMap<SocketAddr, Door>,
     balancers: BTreeMap<SocketAddr, Balancer>,
@@ -119,7 +123,7 @@ struct Open {
 /// What should be open.
 #[derive(Default)]
 struct Wanted {
-    ssh: BTreeSet<Ipv4Addr>,
+    ssh: BTreeSet<(Ipv4Addr, DropletId)>,
     apps: BTreeSet<(Ipv4Addr, Listening)>,
     forwards: BTreeMap<SocketAddr, (Ipv4Addr, u16)>,
     balancers: BTreeMap<SocketAddr, balancer::Wanted>,
@@ -130,16 +134,13 @@ struct Wanted {
 pub async fn start(world: Arc<World>, config: Config) -> std::io::Result<Doors> {
     let (registry, registry_at) = registry::open(config.registry, config.images.clone()).await?;
     let changes = world.changes();
-    let site = Arc::new(Site {
-        world,
-        config,
-        counters: Counters::default(),
-        open: tokio::sync::Mutex::default(),
-    });
+    let open = Arc::new(Opened::default());
+    let (counters, opened) = (Counters::default(), Arc::downgrade(&open));
+    let site = Arc::new(Site { world, config, counters, open: opened });
     site.settle().await;
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_in_step(Arc::clone(&site), changes));
-    Ok(Doors { site, registry, registry_at, tasks })
+    Ok(Doors { site, open, registry, registry_at, tasks })
 }
 
 impl Doors {
@@ -168,7 +169,7 @@ impl Doors {
     /// Closes all doors; open connections end.
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
-        let open = std::mem::take(&mut *self.site.open.lock().await);
+        let open = std::mem::take(&mut *self.open.lock().await);
         let doors = open.ssh.into_values().chain(open.apps.into_values());
         for door in doors.chain(open.forwards.into_values()).chain([self.registry]) {
             door.shut().await;
@@ -179,9 +180,9 @@ impl Doors {
     }
 }
 
-impl std::fmt::Debug for Site {
+impl std::fmt::Debug for Doors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Site").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Doors").field("config", &self.site.config).finish_non_exhaustive()
     }
 }
 
@@ -222,10 +223,11 @@ impl Site {
 
     /// Opens what should be open and is not, closes what is and should not; answers when to look again.
     async fn settle(self: &Arc<Self>) -> Option<Timestamp> {
-        let mut open = self.open.lock().await;
+        let open = self.open.upgrade()?;
+        let mut open = open.lock().await;
         let wanted = self.wanted();
         // A droplet that is gone takes its connections along; so does an app that was killed.
-        let gone_ssh = open.ssh.extract_if(.., |address, _| !wanted.ssh.contains(address));
+        let gone_ssh = open.ssh.extract_if(.., |key, _| !wanted.ssh.contains(key));
         let mut gone: Vec<Door> = gone_ssh.map(|(_, door)| door).collect();
         gone.extend(
             open.apps.extract_if(.., |key, _| !wanted.apps.contains(key)).map(|(_, door)| door),
@@ -233,11 +235,11 @@ impl Site {
         for door in gone {
             door.shut().await;
         }
-        for address in wanted.ssh {
-            if !open.ssh.contains_key(&address)
+        for (address, droplet) in wanted.ssh {
+            if let Entry::Vacant(place) = open.ssh.entry((address, droplet))
                 && let Some(door) = ssh::open(self, address).await
             {
-                open.ssh.insert(address, door);
+                place.insert(door);
             }
         }
         for (address, listening) in wanted.apps {
@@ -286,7 +288,7 @@ impl Site {
         for (_, address) in topology.machines {
             self.machine(address, |machine, now| {
                 if machine.answers_ssh(now) {
-                    wanted.ssh.insert(address);
+                    wanted.ssh.insert((address, machine.id()));
                 }
                 let listening = machine.engine().listening(now);
                 wanted.apps.extend(listening.into_iter().map(|listening| (address, listening)));
@@ -315,7 +317,8 @@ impl Site {
         container: &str,
         meanwhile: impl FnOnce() -> T,
     ) -> (Vec<Door>, T) {
-        let mut open = self.open.lock().await;
+        let Some(open) = self.open.upgrade() else { return (Vec::new(), meanwhile()) };
+        let mut open = open.lock().await;
         let done = meanwhile();
         let of = |(at, listening): &&(Ipv4Addr, Listening)| {
             *at == address && listening.container == container

@@ -9,6 +9,7 @@ pub mod files;
 pub mod haproxy;
 pub mod shell;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -51,7 +52,21 @@ pub struct Machine {
     active_config: String,
     reloads: u64,
     revision: u64,
+    #[serde(skip)]
+    shown: Shown,
 }
+
+/// The host key once it was asked for. It follows from id and seed, but making it is slow, and it is asked for often.
+#[derive(Debug, Clone, Default)]
+struct Shown(OnceLock<HostKey>);
+
+impl PartialEq for Shown {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Shown {}
 
 /// What cloud-init is asked to install.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +112,7 @@ impl Machine {
             active_config: String::new(),
             reloads: 0,
             revision: 0,
+            shown: Shown::default(),
         }
     }
 
@@ -166,8 +182,11 @@ impl Machine {
 
     /// The public half, as in `known_hosts`.
     pub fn host_key(&self) -> HostKey {
-        // An Ed25519 key always has a text; an empty one would match no pinned key.
-        HostKey(self.private_host_key().public_key().to_openssh().unwrap_or_default())
+        let make = || {
+            // An Ed25519 key always has a text; an empty one would match no pinned key.
+            HostKey(self.private_host_key().public_key().to_openssh().unwrap_or_default())
+        };
+        self.shown.0.get_or_init(make).clone()
     }
 
     /// Its files.

@@ -152,6 +152,8 @@ pub(crate) struct Inner {
     pub(crate) requests: Vec<(String, String)>,
     /// How many actions are under way on each.
     pub(crate) under_way: BTreeMap<droplets::Subject, u32>,
+    /// Something is to be saved and told at the end of this instant.
+    dirty: bool,
     begin: Instant,
     store: Option<store::Store>,
     changes: watch::Sender<u64>,
@@ -197,6 +199,7 @@ impl World {
             window: account::Window::default(),
             requests: Vec::new(),
             under_way: BTreeMap::new(),
+            dirty: false,
             begin: Instant::now(),
             store,
             changes: watch::Sender::new(0),
@@ -232,7 +235,7 @@ impl World {
     pub fn reserved_ip_target(&self, ip: Ipv4Addr) -> Option<Ipv4Addr> {
         self.act(|inner, _| {
             let droplet = inner.resources.reserved.get(&ip)?.droplet?;
-            inner.resources.droplets.get(&droplet)?.address
+            inner.resources.droplets.get(&droplet)?.reachable()
         })
     }
 
@@ -242,9 +245,10 @@ impl World {
             let droplets = &inner.resources.droplets;
             let machines = droplets
                 .values()
-                .filter_map(|droplet| Some((droplet.id, droplet.address?)))
+                .filter_map(|droplet| Some((droplet.id, droplet.reachable()?)))
                 .collect();
-            let target = |reserved: &addresses::Reserved| droplets.get(&reserved.droplet?)?.address;
+            let target =
+                |reserved: &addresses::Reserved| droplets.get(&reserved.droplet?)?.reachable();
             let reserved = inner
                 .resources
                 .reserved
@@ -314,7 +318,9 @@ impl World {
         let mut inner = self.lock();
         let now = inner.now();
         inner.advance(now);
-        f(&mut inner, now)
+        let answer = f(&mut inner, now);
+        inner.flush();
+        answer
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -339,8 +345,15 @@ impl Inner {
         self.resources.due.push((at, due));
     }
 
-    /// Says that something is different now, and saves it.
+    /// Something is different now: it is saved, and the doors are told, before the request is answered.
     pub(crate) fn changed(&mut self) {
+        self.dirty = true;
+    }
+
+    fn flush(&mut self) {
+        if !std::mem::take(&mut self.dirty) {
+            return;
+        }
         if let Some(store) = &self.store {
             store.save(&self.resources);
         }
@@ -349,7 +362,7 @@ impl Inner {
 
     pub(crate) fn droplet_at(&self, address: Ipv4Addr) -> Option<DropletId> {
         let mut droplets = self.resources.droplets.values();
-        droplets.find(|droplet| droplet.address == Some(address)).map(|droplet| droplet.id)
+        droplets.find(|droplet| droplet.reachable() == Some(address)).map(|droplet| droplet.id)
     }
 
     fn advance(&mut self, now: Timestamp) {

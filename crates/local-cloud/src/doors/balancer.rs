@@ -15,6 +15,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
+use seachange_core::cloud::DropletId;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -29,8 +30,8 @@ use upstream::Upstream;
 pub(super) struct Wanted {
     frontend: Frontend,
     backend: Option<Backend>,
-    /// Which reload this comes from.
-    reload: u64,
+    /// Which reload this comes from, on which droplet.
+    reload: (DropletId, u64),
 }
 
 impl Wanted {
@@ -43,7 +44,7 @@ impl Wanted {
 /// The front ends of the machine's running HAProxy.
 pub(super) fn wanted(machine: &Machine, now: Timestamp) -> Vec<Wanted> {
     let config = machine.balancer(now).unwrap_or_default();
-    let reload = machine.reloads();
+    let reload = (machine.id(), machine.reloads());
     let backend = |frontend: &Frontend| config.backends.get(&frontend.backend).cloned();
     let frontends = config.frontends.iter();
     frontends

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::service::HttpService;
@@ -96,7 +97,8 @@ async fn accept<F, S>(
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::task::yield_now().await;
+                // Out of sockets: some have to close first.
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }

@@ -15,7 +15,7 @@ use russh::server::{
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodKind, MethodSet};
 use tokio::net::TcpStream;
 
-use super::open::{Closing, Door};
+use super::open::Door;
 use super::{SSH_PORT, Site, docker, noted, sftp};
 use crate::machine::{DOCKER_SOCKET, shell};
 
@@ -36,14 +36,14 @@ pub(super) async fn open(site: &Arc<Site>, address: Ipv4Addr) -> Option<Door> {
     });
     let socket = site.socket(address, SSH_PORT);
     let site = Arc::clone(site);
-    let door = Door::open(socket, move |stream, _, closing| {
+    let door = Door::open(socket, move |stream, _, _| {
         let guest = Guest { site: Arc::clone(&site), address, channels: HashMap::new() };
-        serve(Arc::clone(&config), stream, guest, closing)
+        serve(Arc::clone(&config), stream, guest)
     });
     noted(door.await, socket)
 }
 
-async fn serve(config: Arc<server::Config>, stream: TcpStream, guest: Guest, _closing: Closing) {
+async fn serve(config: Arc<server::Config>, stream: TcpStream, guest: Guest) {
     let session = match server::run_stream(config, stream, guest).await {
         Ok(session) => session,
         Err(error) => {

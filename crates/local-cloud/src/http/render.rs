@@ -103,7 +103,7 @@ pub(super) fn tag(tag: &Tag, ids: &[DropletId]) -> Value {
 
 /// A reserved IP.
 pub(super) fn reserved(world: &World, reserved: &addresses::Reserved, locked: bool) -> Value {
-    let droplet = reserved.droplet.and_then(|id| world.droplet(id).ok());
+    let droplet = reserved.droplet.and_then(|id| world.droplet_now(id));
     json!({
         "ip": reserved.ip,
         "region": region(&reserved.region),

@@ -136,15 +136,16 @@ impl Inner {
         Ok(found.region.clone())
     }
 
-    pub(super) fn end_move(&mut self, ip: Ipv4Addr, kind: &str, to: Option<DropletId>) {
+    /// Carries a move out at its end; whether it could be.
+    pub(super) fn end_move(&mut self, ip: Ipv4Addr, kind: &str, to: Option<DropletId>) -> bool {
         let there = to.is_some_and(|droplet| self.resources.droplets.contains_key(&droplet));
-        if let Some(reserved) = self.resources.reserved.get_mut(&ip) {
-            match kind {
-                "assign_ip" if there => reserved.droplet = to,
-                "unassign_ip" => reserved.droplet = None,
-                _ => {}
-            }
+        let Some(reserved) = self.resources.reserved.get_mut(&ip) else { return false };
+        match kind {
+            "assign_ip" if there => reserved.droplet = to,
+            "unassign_ip" => reserved.droplet = None,
+            _ => return false,
         }
+        true
     }
 
     fn free_address(&self) -> Ipv4Addr {

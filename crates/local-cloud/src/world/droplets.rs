@@ -57,6 +57,13 @@ pub struct Droplet {
     place: u32,
 }
 
+impl Droplet {
+    /// Its public address, if anything behind it can answer: a droplet that is off answers nobody.
+    pub(crate) fn reachable(&self) -> Option<Ipv4Addr> {
+        self.address.filter(|_| self.status == Status::Active)
+    }
+}
+
 /// An asynchronous action.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Action {
@@ -139,6 +146,11 @@ impl World {
                 inner.resources.droplets.get(&id).filter(|droplet| droplet.created_at + lag <= now);
             found.map(|droplet| inner.seen(droplet)).ok_or_else(Refusal::not_found)
         })
+    }
+
+    /// One droplet as it is now, however new: for what points to it.
+    pub(crate) fn droplet_now(&self, id: DropletId) -> Option<Droplet> {
+        self.act(|inner, _| inner.resources.droplets.get(&id).map(|droplet| inner.seen(droplet)))
     }
 
     /// Begins a droplet's end.
@@ -389,19 +401,23 @@ impl Inner {
     }
 
     pub(super) fn end_action(&mut self, id: u64, at: Timestamp) {
-        let Some(action) = self.resources.actions.get_mut(&id) else { return };
-        action.completed_at = Some(at);
-        if let Some(count) = self.under_way.get_mut(&action.on) {
+        let Some(action) = self.resources.actions.get(&id) else { return };
+        let (on, fails) = (action.on, action.fails);
+        let (kind, moves_to) = (action.kind.clone(), action.moves_to);
+        let done = !fails
+            && match on {
+                Subject::Address(ip) => self.end_move(ip, &kind, moves_to),
+                Subject::Droplet(id) => self.resources.droplets.contains_key(&id),
+            };
+        if let Some(action) = self.resources.actions.get_mut(&id) {
+            action.completed_at = Some(at);
+            action.status = if done { Progress::Completed } else { Progress::Errored };
+        }
+        if let Some(count) = self.under_way.get_mut(&on) {
             *count -= 1;
             if *count == 0 {
-                self.under_way.remove(&action.on);
+                self.under_way.remove(&on);
             }
-        }
-        action.status = if action.fails { Progress::Errored } else { Progress::Completed };
-        let (on, kind, moves_to, fails) =
-            (action.on, action.kind.clone(), action.moves_to, action.fails);
-        if let (Subject::Address(ip), false) = (on, fails) {
-            self.end_move(ip, &kind, moves_to);
         }
     }
 }
