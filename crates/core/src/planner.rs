@@ -9,6 +9,7 @@
 //! object an address is. What was not looked at is never assumed to be right or wrong.
 
 mod balancer;
+mod choice;
 mod desired;
 mod destroy;
 mod dns;

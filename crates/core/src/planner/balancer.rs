@@ -38,6 +38,8 @@ pub(super) fn configure(draft: &mut Draft<'_>, fleet: &Fleet<'_>, roles: &Roles)
         let found =
             is_there.map_or("no haproxy.cfg".to_owned(), |digest| format!("haproxy.cfg {digest}"));
         (ActionKind::Repair, Reason::ChangedOutside { found })
+    } else if wanted.is_none() {
+        (ActionKind::Update, Reason::Needed { by: Address::FloatingIp })
     } else if recorded.is_none() {
         (ActionKind::Update, Reason::UnfinishedRun { found: "no configuration yet".to_owned() })
     } else {

@@ -96,19 +96,22 @@ fn address(draft: &mut Draft<'_>, fleet: &Fleet<'_>, after: &[usize]) -> Vec<usi
 fn droplets(draft: &mut Draft<'_>, fleet: &Fleet<'_>, after: &[usize]) -> Vec<usize> {
     let mut steps = Vec::new();
     for (address, member) in &fleet.members {
+        let mut after = after.to_vec();
         if member.lost {
             let step = draft.step(Effect::Forget { address: address.clone() }, []);
             if member.droplet.is_none() {
-                draft.change(address, ActionKind::Forget, Reason::DeletedOutside, Vec::new());
+                let reason = Reason::DeletedOutside;
+                draft.change(address, ActionKind::Forget, reason, Vec::new());
                 steps.push(step);
             }
+            after.push(step);
         }
         let all = member.id().into_iter().chain(member.extras.iter().map(|extra| extra.id));
         for droplet in all {
             let attributes = vec![gone("id", droplet.to_string())];
             draft.change(address, ActionKind::Delete, Reason::Destroy, attributes);
             let effect = Effect::DeleteDroplet { address: address.clone(), droplet };
-            steps.push(draft.step(effect, after.to_vec()));
+            steps.push(draft.step(effect, after.clone()));
         }
     }
     for (droplet, address) in &draft.state.deposed {

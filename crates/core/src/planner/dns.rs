@@ -82,20 +82,23 @@ pub(super) fn remove_zone(
     after: Vec<usize>,
 ) -> usize {
     let address = Address::Domain(zone.to_owned());
+    let seen = draft.observed.zones.get(zone).map(Option::is_some);
     let foreign = foreign_records(draft, zone);
-    let there = draft.observed.zones.get(zone).is_none_or(Option::is_some);
-    if ours && there && foreign == 0 {
+    if seen == Some(true) && ours && foreign == 0 {
         draft.change(&address, ActionKind::Delete, reason, Vec::new());
         return draft.step(Effect::DeleteZone { zone: zone.to_owned() }, after);
     }
-    if there && !ours {
-        draft.note(format!("the zone {zone} was there before this stack and is kept"));
-    } else if there {
-        draft.note(format!(
+    match seen {
+        Some(false) => {}
+        None => draft.note(format!("the zone {zone} was not looked at and is kept")),
+        Some(true) if ours => draft.note(format!(
             "the zone {zone} is kept: it has {foreign} records that are not this stack's"
-        ));
+        )),
+        Some(true) => {
+            draft.note(format!("the zone {zone} was there before this stack and is kept"));
+        }
     }
-    let reason = if there { reason } else { Reason::DeletedOutside };
+    let reason = if seen == Some(false) { Reason::DeletedOutside } else { reason };
     draft.change(&address, ActionKind::Forget, reason, Vec::new());
     draft.step(Effect::Forget { address }, after)
 }

@@ -22,7 +22,8 @@ pub(super) fn early(draft: &mut Draft<'_>, fleet: &Fleet<'_>, roles: &Roles) {
     let mut others = Vec::new();
     for (address, member) in &fleet.members {
         let forgot = forget(draft, address, member);
-        take_in(draft, address, member, forgot);
+        let leaves = address.worker().is_some() && address.worker() == roles.holder;
+        take_in(draft, address, member, forgot, leaves);
         if !is_created(member) {
             if member.kept() {
                 prepare_unfinished(draft, address, member);
@@ -74,20 +75,29 @@ fn forget(draft: &mut Draft<'_>, address: &Address, member: &Member<'_>) -> Opti
         return None;
     }
     let step = draft.step(Effect::Forget { address: address.clone() }, []);
+    draft.set_ready(address, step);
     if !member.stays() {
         draft.change(address, ActionKind::Forget, Reason::DeletedOutside, Vec::new());
     }
     Some(step)
 }
 
-/// Takes a droplet into the state as it was seen, unless it goes anyway.
-fn take_in(draft: &mut Draft<'_>, address: &Address, member: &Member<'_>, forgot: Option<usize>) {
+/// Takes a droplet into the state as it was seen, unless it goes anyway. One that users are moved away from must be
+/// known until then.
+fn take_in(
+    draft: &mut Draft<'_>,
+    address: &Address,
+    member: &Member<'_>,
+    forgot: Option<usize>,
+    is_live: bool,
+) {
     let (Some(droplet), Some(reason)) = (&member.droplet, &member.learn) else { return };
     let recorded = draft.state.droplet(address).filter(|recorded| recorded.id == droplet.id);
     let needed = match member.fate {
         Fate::Keep => true,
         Fate::Replace(..) => recorded.is_none(),
-        Fate::Create | Fate::Remove => false,
+        Fate::Remove => recorded.is_none() && is_live,
+        Fate::Create => false,
     };
     if !needed {
         return;

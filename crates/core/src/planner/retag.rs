@@ -30,6 +30,7 @@ pub(super) fn repair(draft: &mut Draft<'_>, fleet: &Fleet<'_>, roles: &Roles) {
         .filter_map(|(number, _)| draft.made(&Address::Worker(number)))
         .chain(draft.made(&Address::FloatingIp))
         .collect();
+    let moved = draft.changes.contains_key(&Address::FloatingIp);
     draft.step(Effect::Retag, after);
     let carrying: Vec<String> = fleet
         .workers()
@@ -38,14 +39,15 @@ pub(super) fn repair(draft: &mut Draft<'_>, fleet: &Fleet<'_>, roles: &Roles) {
         })
         .map(|(number, _)| Address::Worker(number).to_string())
         .collect();
-    let found = match carrying.as_slice() {
-        [] => format!("no worker carries {PROD}"),
-        carrying => format!("{PROD} on {}", carrying.join(", ")),
+    let reason = match carrying.as_slice() {
+        _ if moved => Reason::Needed { by: Address::FloatingIp },
+        [] => Reason::ChangedOutside { found: format!("no worker carries {PROD}") },
+        carrying => Reason::ChangedOutside { found: format!("{PROD} on {}", carrying.join(", ")) },
     };
     let before = (!carrying.is_empty()).then(|| carrying.join(", "));
     let attribute = to("worker", before, Address::Worker(live).to_string());
     let tag = Address::Tag(PROD.to_owned());
-    draft.change(&tag, ActionKind::Repair, Reason::ChangedOutside { found }, vec![attribute]);
+    draft.change(&tag, ActionKind::Repair, reason, vec![attribute]);
 }
 
 /// Whether a worker will carry the wrong role once everything else is done.

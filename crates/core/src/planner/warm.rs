@@ -123,6 +123,7 @@ pub(super) fn standbys(draft: &mut Draft<'_>, fleet: &Fleet<'_>, decided: &Roles
             }
             (Fate::Replace(..), Some(kept)) if released && decided.from() == Some(number) => {
                 warm = true;
+                note_loss(draft, fleet, app, live, kept);
                 onto(draft, number, &anew(kept, app), after);
             }
             (Fate::Keep | Fate::Create | Fate::Replace(..), _) if member.powered() => {
@@ -147,13 +148,29 @@ pub(super) fn standbys(draft: &mut Draft<'_>, fleet: &Fleet<'_>, decided: &Roles
             let attribute = to("release", None, kept.image.to_string());
             draft.change(&Address::Worker(number), ActionKind::Repair, restored, vec![attribute]);
         }
-        None if !draft.steps.is_empty() => {
+        None if released
+            || bare
+                .iter()
+                .any(|number| fleet.worker(*number).is_some_and(|member| !member.kept())) =>
+        {
             let first = Address::Worker(bare[0]);
             draft.note(format!(
                 "no rollback yet: {first} gets its first release with the next swap"
             ));
         }
         None => {}
+    }
+}
+
+/// A move to new workers without a new image leaves the live release twice, and what was there to go back to is gone.
+fn note_loss(draft: &mut Draft<'_>, fleet: &Fleet<'_>, app: &App, live: u32, kept: &Deployed) {
+    let previous = lost(draft, fleet, app, live).filter(|lost| lost.digest != app.digest);
+    if let Some(previous) = previous.filter(|_| kept.digest == app.digest) {
+        draft.note(format!(
+            "a rollback to {} is not possible after this: both workers have {}",
+            previous.image.version(),
+            app.image.version()
+        ));
     }
 }
 

@@ -7,6 +7,7 @@
     reason = "helpers of tests: a missing value is a broken test, and its place says which"
 )]
 
+mod effects;
 mod files;
 mod goldens;
 mod properties;

@@ -284,7 +284,7 @@ fn planned(world: &World, spec: &Spec) -> Option<seachange_core::plan::Plan> {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 60_000, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 1_000, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn apply_then_plan_is_empty(
