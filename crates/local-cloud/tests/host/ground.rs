@@ -59,8 +59,10 @@ pub(crate) fn at_once() -> Timings {
 /// The ground without doors, for what happens in process.
 pub(crate) async fn closed_ground(timings: Timings) -> Ground {
     // Above what `serve` takes.
-    let free =
-        |number: u8| Some((number, TcpListener::bind(([127, number, 0, 1], BLOCK_PORT)).ok()?));
+    let free = |number: u8| {
+        let socket = (Ipv4Addr::new(127, number, 0, 1), BLOCK_PORT);
+        Some((number, TcpListener::bind(socket).ok()?))
+    };
     let (number, block) = (130..250).find_map(free).unwrap();
     let config = WorldConfig { timings, block: (number, 0), ..WorldConfig::default() };
     let world = World::new(config);
