@@ -1,7 +1,7 @@
 //! What Seachange remembers of a stack: which object each address is, what is under way, and what was released.
 //!
 //! A [`State`] changes only by [`State::record`]: journal entries are folded in, one by one, in the order in which
-//! they were decided. No secret is ever part of it. The file format is in [`file`].
+//! they were decided. No secret is ever part of it. The file format is in [`mod@file`].
 
 pub mod file;
 

@@ -1,8 +1,8 @@
 //! The engine: looks at the world, carries a plan out, and survives its own death at any instant.
 //!
 //! This crate is the only place where crash safety lives: the create-only log and its lease ([`store`]), the journal
-//! ([`journal`]), what a run does with what an earlier one left ([`recover`]), and the walk of a plan's steps
-//! ([`apply`]). It sees the world through core's traits only. It must not know the words DigitalOcean, SSH or S3, and
+//! ([`journal`]), what a run does with what an earlier one left ([`mod@recover`]), and the walk of a plan's steps
+//! ([`mod@apply`]). It sees the world through core's traits only. It must not know the words DigitalOcean, SSH or S3, and
 //! it prints nothing: it tells events.
 
 pub mod apply;

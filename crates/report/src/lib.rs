@@ -1,6 +1,6 @@
 //! Plans, runs and states as text: for a terminal, a merge request, a CI system, a machine.
 //!
-//! Pure: everything comes in as values, everything goes out as a `String` or a JSON value. [`plan::view`] is the one
+//! Pure: everything comes in as values, everything goes out as a `String` or a JSON value. [`plan::view()`] is the one
 //! view model of a plan; every format renders it and none computes anything anew. [`wording`] is the one place where
 //! reasons, findings and effects become words. Nothing here reads the world, and no secret can be in what it is given.
 

@@ -1,4 +1,4 @@
-//! A plan for people and for machines. [`view`] decides what is said; the formats decide how it looks.
+//! A plan for people and for machines. [`view()`] decides what is said; the formats decide how it looks.
 
 mod formats;
 mod text;

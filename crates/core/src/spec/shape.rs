@@ -1,7 +1,7 @@
 //! The form of a spec, as one table: which keys there are, of which type, with which default.
 //!
-//! Validation walks it ([`check`](super::check)) and the JSON Schema is printed from it ([`schema`](super::schema)), so the
-//! two cannot disagree. Rules that need two keys at once are not here but in [`compile`](super::compile).
+//! Validation walks it ([`check`](mod@super::check)) and the JSON Schema is printed from it ([`schema`](mod@super::schema)), so the
+//! two cannot disagree. Rules that need two keys at once are not here but in [`compile`](mod@super::compile).
 
 /// The form of a value.
 pub(super) enum Shape {
