@@ -76,7 +76,11 @@ pub(crate) async fn ground() -> Ground {
 }
 
 pub(crate) async fn ground_with(config: doors::Config) -> Ground {
-    let ground = closed_ground(at_once()).await;
+    open_ground(at_once(), config).await
+}
+
+pub(crate) async fn open_ground(timings: Timings, config: doors::Config) -> Ground {
+    let ground = closed_ground(timings).await;
     let doors = doors::start(Arc::clone(&ground.world), config).await.unwrap();
     Ground { doors: Some(doors), ..ground }
 }
