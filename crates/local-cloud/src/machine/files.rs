@@ -41,7 +41,9 @@ pub struct Files {
 
 /// The mode of a file that says nothing else.
 pub const USUAL_MODE: u32 = 0o644;
-const FOLDERS: [&str; 7] = ["/", "/etc", "/home", "/root", "/tmp", "/var", "/var/lib"];
+const FOLDERS: [&str; 7] = ["/", "/etc", "/home", HOME, "/tmp", "/var", "/var/lib"];
+/// Where a login begins.
+const HOME: &str = "/root";
 
 impl Default for Files {
     fn default() -> Self {
@@ -135,7 +137,7 @@ impl Files {
 
 /// Absolute and without `.`, `..` and doubled slashes. Relative paths start at root's home, as for a login.
 pub fn normal(path: &str) -> String {
-    let absolute = if path.starts_with('/') { path.to_owned() } else { format!("/root/{path}") };
+    let absolute = if path.starts_with('/') { path.to_owned() } else { format!("{HOME}/{path}") };
     let mut parts: Vec<&str> = Vec::new();
     for part in absolute.split('/') {
         match part {
@@ -191,9 +193,12 @@ mod tests {
 
     #[test]
     fn paths_are_brought_into_one_form() {
-        for (path, wanted) in
-            [("a", "/root/a"), ("/a//b/./../c/", "/a/c"), ("/../..", "/"), ("~", "/root/~")]
-        {
+        for (path, wanted) in [
+            ("a", format!("{HOME}/a")),
+            ("/a//b/./../c/", "/a/c".into()),
+            ("/../..", "/".into()),
+            ("~", format!("{HOME}/~")),
+        ] {
             assert_eq!(normal(path), wanted);
         }
     }
