@@ -1,23 +1,71 @@
 //! Events of a run: a line for people, an object for machines. The JSON types are Terraform's where the thing is the same.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use seachange_core::address::Address;
 use seachange_core::event::{Event, Outcome};
+use seachange_core::plan::Plan;
 use serde_json::{Value, json};
 
-/// The line for a log; `None` for what would only be noise there.
+use crate::wording;
+
+/// What steps are about, by number: most events know only the number, and steps run side by side.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names(BTreeMap<usize, String>);
+
+impl Names {
+    /// The names of a plan's steps.
+    pub fn of(plan: &Plan) -> Self {
+        Self(plan.steps.iter().map(|step| (step.id, wording::effect(&step.effect))).collect())
+    }
+
+    /// Learns a step's name from its start, for a listener that was there before the plan.
+    pub fn learn(&mut self, event: &Event) {
+        if let Event::StepStarted { step, addresses, .. } = event
+            && !addresses.is_empty()
+        {
+            self.0.insert(*step, about(addresses));
+        }
+    }
+
+    /// The line for a log, with the step's name in it.
+    pub fn line(&self, event: &Event) -> Option<String> {
+        let name = |step: &usize| self.0.get(step).cloned().unwrap_or(format!("step {step}"));
+        match event {
+            Event::StepProgress { step, what } => Some(format!("    {}: {what}", name(step))),
+            Event::StepFinished { step, outcome, what, took } => Some(format!(
+                "  {}: {} {what} ({})",
+                name(step),
+                outcome_word(*outcome),
+                seconds(*took)
+            )),
+            Event::StepFailed { step, why } => Some(format!("  {}: failed: {why}", name(step))),
+            Event::StepSkipped { step } => Some(format!("  {}: not tried", name(step))),
+            Event::RefreshStarted
+            | Event::RefreshFinished { .. }
+            | Event::RunStarted { .. }
+            | Event::StepStarted { .. }
+            | Event::Phase { .. }
+            | Event::Pull { .. }
+            | Event::Probe { .. }
+            | Event::Switched { .. }
+            | Event::Note { .. }
+            | Event::Stopping => line(event),
+        }
+    }
+}
+
+/// The line for a log; `None` for what would only be noise there. [`Names::line`] says more.
 pub fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::RefreshStarted | Event::RunStarted { .. } | Event::Pull { .. } => return None,
         Event::RefreshFinished { requests, took } => {
             format!("refreshed: {requests} requests, {}", seconds(*took))
         }
-        Event::StepStarted { addresses, what, .. } => match addresses.as_slice() {
-            [] => format!("  {what} …"),
-            [only] => format!("  {only}: {what} …"),
-            [first, .., last] => format!("  {first} to {last}: {what} …"),
-        },
+        Event::StepStarted { addresses, what, .. } if addresses.is_empty() => format!("  {what} …"),
+        Event::StepStarted { addresses, what, .. } => format!("  {}: {what} …", about(addresses)),
         Event::StepProgress { what, .. } => format!("    {what}"),
         Event::StepFinished { outcome, what, took, .. } => {
             format!("  {} {what} ({})", outcome_word(*outcome), seconds(*took))
@@ -79,10 +127,39 @@ pub fn json(event: &Event, at: Timestamp) -> Value {
     };
     if let Some(object) = fields.as_object_mut() {
         object.insert("type".to_owned(), json!(kind));
+        object.insert("@level".to_owned(), json!(level(event)));
+        object.insert("@module".to_owned(), json!("seachange"));
         object.insert("@timestamp".to_owned(), json!(at));
-        object.insert("@message".to_owned(), json!(line(event).map(|line| line.trim().to_owned())));
+        let message = line(event).map_or(kind.to_owned(), |line| line.trim().to_owned());
+        object.insert("@message".to_owned(), json!(message));
     }
     fields
+}
+
+/// Terraform's levels: what a reader may filter by.
+fn level(event: &Event) -> &'static str {
+    match event {
+        Event::StepFailed { .. } => "error",
+        Event::StepSkipped { .. } | Event::Note { .. } | Event::Stopping => "warn",
+        Event::RefreshStarted
+        | Event::RefreshFinished { .. }
+        | Event::RunStarted { .. }
+        | Event::StepStarted { .. }
+        | Event::StepProgress { .. }
+        | Event::StepFinished { .. }
+        | Event::Phase { .. }
+        | Event::Pull { .. }
+        | Event::Probe { .. }
+        | Event::Switched { .. } => "info",
+    }
+}
+
+fn about(addresses: &[Address]) -> String {
+    match addresses {
+        [] => "the stack".to_owned(),
+        [only] => only.to_string(),
+        [first, .., last] => format!("{first} to {last}"),
+    }
 }
 
 fn outcome_word(outcome: Outcome) -> &'static str {

@@ -6,6 +6,8 @@ use seachange_core::release::Phase;
 use seachange_core::run::{Failure, RunRecord, StepRecord};
 use serde_json::{Value, json};
 
+use crate::wording::printable;
+
 /// The run as JSON.
 pub fn json(record: &RunRecord) -> Value {
     json!({ "type": "run", "succeeded": record.succeeded(), "run": record })
@@ -76,10 +78,10 @@ pub fn failures(record: &RunRecord) -> String {
 fn failure(failure: &Failure) -> String {
     let mut text = format!("error: {}: {}\n", failure.object, failure.doing);
     for cause in &failure.causes {
-        text.push_str(&format!("  caused by: {cause}\n"));
+        text.push_str(&format!("  caused by: {}\n", printable(cause)));
     }
     for line in &failure.evidence {
-        text.push_str(&format!("  | {line}\n"));
+        text.push_str(&format!("  | {}\n", printable(line)));
     }
     if let Some(help) = &failure.help {
         text.push_str(&format!("  help: {help}\n"));

@@ -5,6 +5,7 @@ use seachange_core::host::ContainerState;
 use seachange_core::names::droplet_name;
 use seachange_core::observed::{HostSeen, Observed};
 use seachange_core::plan::Drift;
+use seachange_core::planner::{Refusal, plan_rollback};
 use seachange_core::state::State;
 use serde_json::{Value, json};
 
@@ -16,7 +17,6 @@ struct Worker {
     live: bool,
     release: Option<(String, String)>,
     container: String,
-    running: bool,
 }
 
 /// The worker the floating IP points to.
@@ -29,26 +29,25 @@ fn workers(state: &State, observed: &Observed) -> Vec<Worker> {
     let live = live(state, observed);
     let look = |(number, droplet): (u32, &seachange_core::state::Droplet)| {
         let deployed = state.deployed.get(&number);
-        let (container, running) = match observed.hosts.get(&droplet.id) {
+        let container = match observed.hosts.get(&droplet.id) {
             Some(HostSeen::Worker { containers, .. }) => match containers.first() {
-                None => ("no container".to_owned(), false),
+                None => "no container".to_owned(),
                 Some(container) => match &container.state {
-                    ContainerState::Running => ("running".to_owned(), true),
-                    ContainerState::Created => ("created, not started".to_owned(), false),
-                    ContainerState::Restarting => ("restarting".to_owned(), false),
-                    ContainerState::Exited { code } => (format!("exited with {code}"), false),
-                    ContainerState::Other(word) => (word.clone(), false),
+                    ContainerState::Running => "running".to_owned(),
+                    ContainerState::Created => "created, not started".to_owned(),
+                    ContainerState::Restarting => "restarting".to_owned(),
+                    ContainerState::Exited { code } => format!("exited with {code}"),
+                    ContainerState::Other(word) => word.clone(),
                 },
             },
-            Some(HostSeen::NotObserved { why }) => (format!("not looked at: {why}"), false),
-            Some(HostSeen::LoadBalancer { .. }) | None => ("not looked at".to_owned(), false),
+            Some(HostSeen::NotObserved { why }) => format!("not looked at: {why}"),
+            Some(HostSeen::LoadBalancer { .. }) | None => "not looked at".to_owned(),
         };
         Worker {
             number,
             live: live == Some(number),
             release: deployed.map(|deployed| (deployed.image.version(), deployed.digest.short())),
             container,
-            running,
         }
     };
     state.workers().map(look).collect()
@@ -63,14 +62,15 @@ pub fn text(state: &State, observed: &Observed, drift: &[Drift], style: Style) -
     let mut text = format!("stack {}, serial {}\n", state.stack, state.serial);
     if let Some(release) = state.releases.last() {
         text.push_str(&format!(
-            "release {}: {} since {} by {}\n",
+            "release {}: {} since {} by {}{}\n",
             release.number,
             release.image.version(),
-            release.at.strftime("%Y-%m-%d %H:%M:%S"),
-            release.by
+            release.at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+            release.by,
+            if live(state, observed) == Some(release.worker) { "" } else { ", not live now" }
         ));
     }
-    for entrance in entrances(state) {
+    for entrance in entrances(state, observed) {
         text.push_str(&format!("users come in at {entrance}\n"));
     }
     for worker in &workers {
@@ -85,7 +85,7 @@ pub fn text(state: &State, observed: &Observed, drift: &[Drift], style: Style) -
             worker.number, worker.container
         ));
     }
-    text.push_str(&format!("rollback: {}\n", rollback(&workers).unwrap_or_else(|why| why)));
+    text.push_str(&format!("rollback: {}\n", rollback(state, observed).unwrap_or_else(|why| why)));
     if let Some(transition) = &state.transition {
         text.push_str(&format!(
             "unfinished: {} to {} stopped at {} ({} of 6), begun {} by {}; seachange apply finishes it\n",
@@ -93,7 +93,7 @@ pub fn text(state: &State, observed: &Observed, drift: &[Drift], style: Style) -
             transition.image.version(),
             transition.phase.word(),
             transition.phase.step(),
-            transition.since.strftime("%Y-%m-%d %H:%M:%S"),
+            transition.since.strftime("%Y-%m-%d %H:%M:%S UTC"),
             transition.by
         ));
     }
@@ -118,45 +118,59 @@ pub fn json(state: &State, observed: &Observed, drift: &[Drift]) -> Value {
         "empty": state.is_empty(),
         "live": workers.iter().find(|worker| worker.live).map(|worker| worker.number),
         "release": state.releases.last(),
-        "entrances": entrances(state),
+        "entrances": entrances(state, observed),
         "workers": workers.iter().map(|worker| json!({
             "number": worker.number, "live": worker.live, "version": worker.release.as_ref().map(|release| &release.0),
             "digest": state.deployed.get(&worker.number).map(|deployed| &deployed.digest), "container": worker.container,
         })).collect::<Vec<_>>(),
-        "rollback_ready": rollback(&workers).is_ok(),
-        "rollback": rollback(&workers).unwrap_or_else(|why| why),
+        "rollback_ready": rollback(state, observed).is_ok(),
+        "rollback": rollback(state, observed).unwrap_or_else(|why| why),
         "unfinished": state.transition,
         "drift": drift.iter().map(|drift| wording::finding(&drift.finding)).collect::<Vec<_>>(),
     })
 }
 
-/// What a rollback would lead to, or why it cannot.
-fn rollback(workers: &[Worker]) -> Result<String, String> {
-    let live = workers.iter().find(|worker| worker.live).and_then(|worker| worker.release.clone());
-    let mut other = workers
-        .iter()
-        .filter(|worker| !worker.live && worker.release.is_some() && worker.release != live);
-    match other.find(|worker| worker.running) {
-        Some(Worker { number, release: Some((version, _)), .. }) => {
-            Ok(format!("ready, to {version} on worker[{number}]"))
-        }
-        _ => match workers.iter().find(|worker| !worker.live && worker.release.is_some()) {
-            None => Err("not possible: no standby has an earlier release".to_owned()),
-            Some(worker) if worker.release == live => {
-                Err(format!("not possible: worker[{}] has the live release too", worker.number))
-            }
-            Some(worker) => Err(format!(
-                "not ready: the container of worker[{}]: {}",
-                worker.number, worker.container
-            )),
-        },
-    }
+/// What a rollback would lead to, or why it cannot be. It is planned, so that this never says other than the command.
+fn rollback(state: &State, observed: &Observed) -> Result<String, String> {
+    let said = |refusals: Vec<Refusal>| {
+        let why = refusals.iter().map(|refusal| format!("{}: {}", refusal.why, refusal.observed));
+        format!("not possible: {}", why.collect::<Vec<_>>().join("; "))
+    };
+    let plan = plan_rollback(state, observed, observed.at).map_err(said)?;
+    Ok(match &plan.release {
+        Some(release) => format!(
+            "ready, to {} on worker[{}]: seachange rollback",
+            release.image.version(),
+            release.to
+        ),
+        None => "ready, drops the unfinished release: seachange rollback".to_owned(),
+    })
 }
 
-fn entrances(state: &State) -> Vec<String> {
+/// What to open: the way users come first.
+fn entrances(state: &State, observed: &Observed) -> Vec<String> {
+    let last = state.releases.last().map(|release| release.worker);
+    let settings = live(state, observed)
+        .or(last)
+        .and_then(|worker| state.deployed.get(&worker))
+        .map(|deployed| &deployed.settings);
+    let listen = settings.and_then(|settings| settings.listen);
+    let open = |host: &str, port: Option<u16>| match port {
+        None | Some(80) => format!("http://{host}"),
+        Some(port) => format!("http://{host}:{port}"),
+    };
+    let way = listen.or(settings.map(|settings| settings.port));
+    let mut entrances: Vec<String> = settings
+        .into_iter()
+        .flat_map(|settings| &settings.domains)
+        .map(|domain| open(domain, way))
+        .collect();
     let balancer = state.droplet(&Address::LoadBalancer).and_then(|droplet| droplet.ipv4);
-    let mut entrances: Vec<String> = Vec::new();
-    entrances.extend(balancer.map(|ip| format!("{ip} (load balancer)")));
-    entrances.extend(state.floating_ip().map(|ip| format!("{ip} (floating IP)")));
+    entrances
+        .extend(balancer.map(|ip| format!("{} (load balancer)", open(&ip.to_string(), listen))));
+    let port = settings.map(|settings| settings.port);
+    entrances.extend(
+        state.floating_ip().map(|ip| format!("{} (floating IP)", open(&ip.to_string(), port))),
+    );
     entrances
 }

@@ -1,7 +1,13 @@
 //! Reports as their readers see them: whole plans, runs and states in whole snapshots.
 //!
 //! The plans are the planner's own, made for the world that its tests use: a report is only worth reading if it is
-//! right about what the planner really says.
+//! right about what the planner really says. `INSTA_UPDATE=always cargo test -p seachange-report` writes the snapshots
+//! anew; read them before they are committed.
+
+#![expect(
+    clippy::expect_used,
+    reason = "helpers of tests: a missing value is a broken test, and its place says which"
+)]
 
 #[path = "report/events.rs"]
 mod events;

@@ -1,11 +1,10 @@
-//! A plan for merge requests and machines.
+//! A plan for machines: everything in it as JSON, and the counts that GitLab's widget reads.
 
 use seachange_core::plan::Plan;
 use serde_json::{Value, json};
 
-use super::text::text;
-use super::view::{View, view};
-use crate::{Style, wording};
+use super::view::view;
+use crate::wording;
 
 /// Version of the JSON. A key is added without a change of it, and never removed or given another meaning.
 const FORMAT_VERSION: &str = "1.0";
@@ -33,7 +32,7 @@ pub fn json(plan: &Plan) -> Value {
         "serial": plan.serial,
         "at": plan.at,
         "applyable": !plan.is_empty(),
-        "complete": true,
+        "complete": is_complete(plan),
         "reasons": reasons,
         "counts": counts,
         "drift": plan.drift.iter().map(|drift| json!({
@@ -53,39 +52,9 @@ pub fn json(plan: &Plan) -> Value {
     })
 }
 
-/// The plan as a merge request comment of at most so many bytes. Summary and sentences are never dropped; the details shrink.
-pub fn markdown(view: &View, limit: usize) -> String {
-    let mut head =
-        format!("<!-- seachange -->\n### {}\n", view.nothing.as_ref().unwrap_or(&view.summary));
-    if view.destroys {
-        head.push_str("\n**⚠ This plan destroys resources.**\n");
-    }
-    for sentence in &view.sentences {
-        head.push_str(&format!("\n{sentence}\n"));
-    }
-    if !view.drift.is_empty() {
-        head.push_str("\nChanged outside:\n");
-        view.drift.iter().take(20).for_each(|line| head.push_str(&format!("- {line}\n")));
-    }
-    if view.nothing.is_some() {
-        return head;
-    }
-    let details = text(view, Style::default());
-    let (open, close) =
-        ("\n<details><summary>Details</summary>\n\n```diff\n", "```\n\n</details>\n");
-    let cut = "… cut here; the whole plan: seachange show FILE\n";
-    let room = limit.saturating_sub(head.len() + open.len() + close.len());
-    let mut body = String::new();
-    // diff colours need the sign in the first column.
-    for line in details.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)) {
-        if body.len() + line.len() + 1 + cut.len() > room {
-            body.push_str(cut);
-            break;
-        }
-        body.push_str(line);
-        body.push('\n');
-    }
-    format!("{head}{open}{body}{close}")
+/// A plan that first ends an earlier run's release may hold back what the spec says besides: then another one follows.
+fn is_complete(plan: &Plan) -> bool {
+    plan.release.as_ref().is_none_or(|release| release.resumes.is_none())
 }
 
 /// The counts of GitLab's merge request widget (`artifacts:reports:terraform`). A swap creates and deletes nothing: it is an
@@ -98,17 +67,4 @@ pub fn gitlab(plan: &Plan) -> Value {
         "delete": counts.destroy,
         "seachange": { "summary": view(plan).summary, "swap": counts.swap, "sentences": view(plan).sentences },
     })
-}
-
-/// The steps as a mermaid graph, which merge requests render.
-pub fn mermaid(plan: &Plan) -> String {
-    let mut text = "graph LR\n".to_owned();
-    for step in &plan.steps {
-        let label = wording::effect(&step.effect).replace('"', "'");
-        text.push_str(&format!("  s{}[\"{label}\"]\n", step.id));
-        for before in &step.after {
-            text.push_str(&format!("  s{before} --> s{}\n", step.id));
-        }
-    }
-    text
 }

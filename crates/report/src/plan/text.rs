@@ -14,10 +14,22 @@ pub fn text(view: &View, style: Style) -> String {
         blocks.push(block("Changed outside:", lines));
     }
     if let Some(nothing) = &view.nothing {
-        blocks.extend(notes(view));
         blocks.push(nothing.clone());
         return blocks.join("\n\n") + "\n";
     }
+    blocks.extend(changes(view, style));
+    if !view.sentences.is_empty() {
+        blocks.push(view.sentences.join("\n"));
+    }
+    blocks.extend(view.cost.clone());
+    blocks.extend(notes(view));
+    blocks.push(style.paint(Paint::Strong, &view.summary));
+    blocks.join("\n\n") + "\n"
+}
+
+/// What is done: the changes by address, then the release as a picture. `None` if neither is there.
+pub(super) fn changes(view: &View, style: Style) -> Option<String> {
+    let mut blocks = Vec::new();
     if !view.items.is_empty() {
         let items: Vec<String> = view.items.iter().map(|found| item(found, style)).collect();
         blocks.push(items.join("\n"));
@@ -35,13 +47,7 @@ pub fn text(view: &View, style: Style) -> String {
         lines.extend(release.steps.lines().map(|line| format!("      {line}")));
         blocks.push(lines.join("\n"));
     }
-    if !view.sentences.is_empty() {
-        blocks.push(view.sentences.join("\n"));
-    }
-    blocks.extend(view.cost.clone());
-    blocks.extend(notes(view));
-    blocks.push(style.paint(Paint::Strong, &view.summary));
-    blocks.join("\n\n") + "\n"
+    (!blocks.is_empty()).then(|| blocks.join("\n\n"))
 }
 
 fn notes(view: &View) -> Option<String> {
@@ -60,6 +66,8 @@ fn item(item: &Item, style: Style) -> String {
         ActionKind::Replace | ActionKind::Delete => Paint::Destroy,
         ActionKind::Swap => Paint::Swap,
     };
-    let title = format!("  {} {}", style.paint(paint, sign(item.action)), item.title);
+    // What stands for several has been signed by those above it.
+    let sign = if item.title.starts_with('…') { " " } else { sign(item.action) };
+    let title = format!("  {} {}", style.paint(paint, sign), item.title);
     block(&title, item.lines.iter().map(|line| format!("      {line}")))
 }

@@ -1,13 +1,18 @@
 //! What is said of a plan, in the order in which it is said.
 
-use std::net::Ipv4Addr;
+use std::mem::discriminant;
 
 use seachange_core::address::Address;
 use seachange_core::names::droplet_name;
-use seachange_core::plan::{ActionKind, Change, Plan, Purpose};
-use seachange_core::release::Kind;
+use seachange_core::plan::{
+    ActionKind, Attribute, Change, Drift, Effect, Finding, Plan, Purpose, Reason, ReleasePlan,
+};
 
+use super::fate::{Course, Fate, interruption};
 use crate::wording;
+
+/// How many findings are shown one by one.
+const FEW: usize = 10;
 
 /// How many changes of one kind are shown before the rest is counted.
 const SHOWN: usize = 3;
@@ -17,7 +22,9 @@ const SHOWN: usize = 3;
 pub struct View {
     /// Nothing is to be done: this one line says it.
     pub nothing: Option<String>,
-    /// What moved outside.
+    /// The stack.
+    pub stack: String,
+    /// What moved outside; if it is much, what is alike is folded.
     pub drift: Vec<String>,
     /// What users will get: the reviewer's sentences.
     pub sentences: Vec<String>,
@@ -62,18 +69,15 @@ pub struct ReleaseView {
 /// Decides what is said of a plan.
 pub fn view(plan: &Plan) -> View {
     let counts = plan.count();
-    let drift = plan
-        .drift
-        .iter()
-        .map(|drift| format!("{}  {}", drift.address, wording::finding(&drift.finding)));
     View {
+        stack: plan.stack.clone(),
         nothing: plan.is_empty().then(|| nothing(plan)),
-        drift: drift.collect(),
+        drift: drift(&plan.drift),
         sentences: sentences(plan),
         items: items(plan),
         release: release(plan),
         cost: cost(plan),
-        notes: plan.notes.clone(),
+        notes: plan.notes.iter().map(|note| wording::brief(note)).collect(),
         summary: summary(plan),
         destroys: counts.destroy > 0,
     }
@@ -105,42 +109,74 @@ fn summary(plan: &Plan) -> String {
     text
 }
 
+/// The findings in their order; if they are many, those of a kind together and folded.
+fn drift(drift: &[Drift]) -> Vec<String> {
+    let line = |one: &Drift| format!("{}  {}", one.address, wording::finding(&one.finding));
+    if drift.len() <= FEW {
+        return drift.iter().map(line).collect();
+    }
+    let mut kinds: Vec<Vec<&Drift>> = Vec::new();
+    for one in drift {
+        match kinds.iter_mut().find(|kind| same_finding(kind[0], one)) {
+            Some(kind) => kind.push(one),
+            None => kinds.push(vec![one]),
+        }
+    }
+    let mut lines = Vec::new();
+    for kind in kinds {
+        let (shown, more) = fold(&kind);
+        lines.extend(shown.iter().map(|one| line(one)));
+        if let [first, .., last] = more {
+            lines.push(more_like_these(more.len(), &first.address, &last.address));
+        }
+    }
+    lines
+}
+
+fn same_finding(one: &Drift, other: &Drift) -> bool {
+    let attribute = |drift: &Drift| match &drift.finding {
+        Finding::Changed { attribute, .. } => Some(attribute.clone()),
+        _ => None,
+    };
+    discriminant(&one.address) == discriminant(&other.address)
+        && discriminant(&one.finding) == discriminant(&other.finding)
+        && attribute(one) == attribute(other)
+}
+
 fn items(plan: &Plan) -> Vec<Item> {
+    let drawn = |change: &&Change| change.address == Address::Release && plan.release.is_some();
+    let changes: Vec<&Change> = plan.changes.iter().filter(|change| !drawn(change)).collect();
     let mut items = Vec::new();
-    let changes: Vec<&Change> =
-        plan.changes.iter().filter(|change| change.address != Address::Release).collect();
     for group in changes.chunk_by(|one, next| alike(one, next)) {
-        let shown = if group.len() > SHOWN + 1 { SHOWN } else { group.len() };
-        items.extend(group[..shown].iter().map(|change| item(change)));
-        if let [first, .., last] = &group[shown..] {
-            let title = format!(
-                "… {} more like these ({} to {})",
-                group.len() - shown,
-                first.address,
-                last.address
-            );
+        let (shown, more) = fold(group);
+        items.extend(shown.iter().map(|change| item(change)));
+        if let [first, .., last] = more {
+            let title = more_like_these(more.len(), &first.address, &last.address);
             items.push(Item { action: first.action, title, lines: Vec::new() });
         }
     }
     items
 }
 
+/// The first few of a group, and the rest if it is worth a line of its own.
+fn fold<T>(group: &[T]) -> (&[T], &[T]) {
+    group.split_at(if group.len() > SHOWN + 1 { SHOWN } else { group.len() })
+}
+
+fn more_like_these(count: usize, first: &Address, last: &Address) -> String {
+    format!("… {count} more like these ({first} to {last})")
+}
+
+/// Whether two changes differ in nothing but what each droplet has for itself.
 fn alike(one: &Change, other: &Change) -> bool {
-    let same_kind = one.address.worker().is_some() == other.address.worker().is_some()
-        && one.address.is_droplet()
-        && other.address.is_droplet();
-    let differ = |change: &Change| {
-        change
-            .attributes
-            .iter()
-            .filter(|attribute| attribute.name != "name" && attribute.name != "tags")
-            .cloned()
-            .collect::<Vec<_>>()
+    let shared = |change: &Change| -> Vec<Attribute> {
+        let own = |attribute: &&Attribute| matches!(&*attribute.name, "id" | "name" | "tags");
+        change.attributes.iter().filter(|attribute| !own(attribute)).cloned().collect()
     };
-    same_kind
+    discriminant(&one.address) == discriminant(&other.address)
         && one.action == other.action
         && one.reason == other.reason
-        && differ(one) == differ(other)
+        && shared(one) == shared(other)
 }
 
 fn item(change: &Change) -> Item {
@@ -153,7 +189,7 @@ fn item(change: &Change) -> Item {
             {
                 after
             }
-            Some(before) => format!("{before} → {after}"),
+            Some(before) => format!("{} → {after}", wording::brief(before)),
             None => after,
         };
         format!("{:width$}  {values}", attribute.name)
@@ -161,7 +197,7 @@ fn item(change: &Change) -> Item {
     Item {
         action: change.action,
         title: format!(
-            "{}  {}: {}",
+            "{}  {} ({})",
             change.address,
             wording::verb(change.action),
             wording::reason(&change.reason)
@@ -176,87 +212,150 @@ fn name(plan: &Plan, worker: u32) -> String {
 
 fn release(plan: &Plan) -> Option<ReleaseView> {
     let release = plan.release.as_ref()?;
+    let change = plan.changes.iter().find(|change| change.address == Address::Release);
+    let sign = wording::sign(change.map_or(ActionKind::Swap, |change| change.action));
+    let health = &release.settings.health;
+    let gate = format!("health ({} × {} on {})", health.successes, health.status, health.path);
+    let mut steps = match release.from {
+        None => format!("steps: stage → {gate} → verify → record"),
+        Some(_) => format!(
+            "steps: stage → {gate} → switch → verify → retag → record      undo: switch back"
+        ),
+    };
+    if let Some(phase) = release.resumes {
+        let phase = wording::phase(phase);
+        steps.push_str(&format!("\ngoes on where an earlier run stopped: {phase}"));
+    } else if let Some(why) = change.and_then(|change| why(&change.reason)) {
+        steps = format!("why: {why}\n{steps}");
+    }
+    Some(ReleaseView { sign, title: title(release), rows: rows(plan, release), steps })
+}
+
+fn title(release: &ReleasePlan) -> String {
     let app = release.image.short_name();
     let new = format!("{} ({})", release.image.version(), release.digest.short());
-    let title = match &release.live {
+    match &release.live {
+        None => format!("release  {app} {new}"),
+        Some((_, digest)) if *digest == release.digest => {
+            format!("release  {app} {new}, the same image")
+        }
         Some((image, digest)) => {
             format!("release  {app} {} ({}) → {new}", image.version(), digest.short())
         }
-        None => format!("release  {app} {new}"),
-    };
-    let to = name(plan, release.to);
-    let mut rows = Vec::new();
-    let worker = |number: u32| format!("droplet.worker[{number}]");
-    if let Some(from) = release.from {
-        rows.push((worker(release.to), format!("FALLBACK → PROD     {to}")));
-        let keeps =
-            release.live.as_ref().map_or("its release".to_owned(), |(image, _)| image.version());
-        rows.push((
-            worker(from),
-            format!(
-                "PROD → FALLBACK     {}  keeps {keeps} running, ready to roll back",
-                name(plan, from)
-            ),
-        ));
-        let ip =
-            release.floating_ip.map_or("the floating IP".to_owned(), |ip: Ipv4Addr| ip.to_string());
-        rows.push(("floating_ip".to_owned(), format!("{ip}: {} → {to}", name(plan, from))));
-    } else {
-        rows.push((worker(release.to), format!("PROD                {to}")));
     }
-    let health = &release.settings.health;
-    let gate = format!("health ({} × {} on {})", health.successes, health.status, health.path);
-    let steps = match release.kind {
-        Kind::First => format!("steps: stage → {gate} → verify → record"),
-        Kind::Swap | Kind::Rollback => {
-            format!(
-                "steps: stage → {gate} → switch → verify → retag → record      undo: switch back"
-            )
-        }
+}
+
+/// Why, unless the picture says it already.
+fn why(reason: &Reason) -> Option<String> {
+    match reason {
+        Reason::NewImage | Reason::NotCreatedYet | Reason::Requested => None,
+        Reason::DeletedOutside
+        | Reason::NotInSpec
+        | Reason::Destroy
+        | Reason::CannotUpdate { .. }
+        | Reason::SpecChanged { .. }
+        | Reason::ChangedOutside { .. }
+        | Reason::UnfinishedRun { .. }
+        | Reason::NewConfiguration
+        | Reason::Needed { .. } => Some(wording::reason(reason)),
+    }
+}
+
+/// What it means for each worker and the floating IP.
+fn rows(plan: &Plan, release: &ReleasePlan) -> Vec<(String, String)> {
+    let to = name(plan, release.to);
+    let worker = |number: u32| Address::Worker(number).to_string();
+    let Some(from) = release.from else {
+        return vec![(worker(release.to), format!("PROD                {to}"))];
     };
-    let steps = match release.resumes {
-        Some(phase) => format!(
-            "{steps}\ngoes on where an earlier run stopped: {} ({} of 6)",
-            phase.word(),
-            phase.step()
-        ),
-        None => steps,
+    let old = name(plan, from);
+    let fate = Fate::of(plan, release, from).words();
+    let ip = release.floating_ip.map_or("the floating IP".to_owned(), |ip| ip.to_string());
+    let (new_role, old_role, way) = match Course::of(release) {
+        Course::Ahead => ("FALLBACK → PROD", "PROD → FALLBACK", format!("{old} → {to}")),
+        Course::Switched => ("FALLBACK → PROD", "PROD → FALLBACK", format!("{to} already")),
+        Course::Back => ("FALLBACK       ", "PROD           ", format!("back to {old}")),
     };
-    Some(ReleaseView { sign: if release.from.is_some() { "⇄" } else { "+" }, title, rows, steps })
+    vec![
+        (worker(release.to), format!("{new_role}     {to}")),
+        (worker(from), format!("{old_role}     {old}  {fate}")),
+        (Address::FloatingIp.to_string(), format!("{ip}: {way}")),
+    ]
 }
 
 fn sentences(plan: &Plan) -> Vec<String> {
-    let destroyed = plan.count().destroy;
-    let mut sentences = Vec::new();
-    if plan.purpose == Purpose::Destroy && !plan.is_empty() {
-        sentences.push(format!(
-            "After apply, nothing of the stack {} is left, and users reach nobody.",
+    if plan.is_empty() {
+        return Vec::new();
+    }
+    if plan.purpose == Purpose::Destroy {
+        return vec![format!(
+            "After destroy, nothing that the stack {} owns is left, and users reach nobody.",
             plan.stack
-        ));
+        )];
     }
-    if let Some(release) = &plan.release {
-        let app = release.image.short_name();
-        let gets = format!(
-            "After apply, users get {app} {} from {}",
-            release.image.version(),
-            name(plan, release.to)
-        );
-        match (release.from, &release.live) {
-            (Some(from), Some((live, _))) => sentences.push(format!(
-                "{gets}; {} stays warm on {}. Expected interruption: none.",
-                live.version(),
-                name(plan, from)
-            )),
-            _ => sentences.push(format!("{gets}.")),
+    let mut sentences: Vec<String> = match &plan.release {
+        Some(found) => vec![release_sentence(plan, found)],
+        None => {
+            plan.steps.iter().rev().find_map(|step| moved(plan, &step.effect)).into_iter().collect()
         }
-    }
-    if plan.purpose != Purpose::Destroy && destroyed > 0 {
-        sentences.push(format!(
-            "{destroyed} {} destroyed.",
-            if destroyed == 1 { "resource is" } else { "resources are" }
-        ));
-    }
+    };
+    sentences.extend(lost(plan, ActionKind::Delete, "destroyed"));
+    sentences.extend(lost(plan, ActionKind::Replace, "replaced, successor first"));
     sentences
+}
+
+fn moved(plan: &Plan, effect: &Effect) -> Option<String> {
+    match effect {
+        Effect::AssignFloatingIp { worker } => {
+            Some(format!("After apply, the floating IP points to {}.", name(plan, *worker)))
+        }
+        _ => None,
+    }
+}
+
+fn lost(plan: &Plan, action: ActionKind, done: &str) -> Option<String> {
+    let changes = plan.changes.iter().filter(|change| change.action == action);
+    let addresses: Vec<&Address> = changes.map(|change| &change.address).collect();
+    let what = match addresses.len() {
+        0 => return None,
+        1 => "1 resource is".to_owned(),
+        several => format!("{several} resources are"),
+    };
+    Some(format!("{what} {done}: {}.", wording::list(&addresses)))
+}
+
+fn release_sentence(plan: &Plan, release: &ReleasePlan) -> String {
+    let what = format!("{} {}", release.image.short_name(), release.image.version());
+    let to = name(plan, release.to);
+    let after = match plan.purpose {
+        Purpose::Apply | Purpose::Destroy => "After apply",
+        Purpose::Rollback => "After the rollback",
+    };
+    let Some(from) = release.from else {
+        let adopts = |change: &Change| {
+            change.address == Address::Release && change.action == ActionKind::Adopt
+        };
+        return if plan.changes.iter().any(adopts) {
+            format!("Users get {what} from {to} already; apply writes that into the history.")
+        } else {
+            format!("{after}, users get {what} from {to}.")
+        };
+    };
+    let old = name(plan, from);
+    let gets = match Course::of(release) {
+        Course::Ahead => format!("{after}, users get {what} from {to}"),
+        Course::Switched => format!("Users get {what} from {to} already"),
+        Course::Back => {
+            let kept = release.live.as_ref().map_or("what they had".to_owned(), |(image, _)| {
+                format!("{} {}", image.short_name(), image.version())
+            });
+            return format!(
+                "{after}, users get {kept} from {old} again: after the switch to {what}, what they saw was wrong."
+            );
+        }
+    };
+    let clause = Fate::of(plan, release, from).clause(&old);
+    format!("{gets}{clause}. {}", interruption(plan, release, from))
 }
 
 fn cost(plan: &Plan) -> Option<String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use seachange_core::address::Address;
 use seachange_core::event::{Event, Outcome};
 use seachange_core::release::Phase;
-use seachange_report::event::{json, line};
+use seachange_report::event::{Names, json, line};
 
 use crate::snapshot;
 
@@ -49,12 +49,28 @@ fn a_log_has_a_line_for_what_people_read() {
 }
 
 #[test]
+fn a_line_says_which_step_it_is_about() {
+    let mut names = Names::default();
+    let lines: Vec<String> = every()
+        .iter()
+        .filter_map(|event| {
+            names.learn(event);
+            names.line(event)
+        })
+        .collect();
+    snapshot("event_named_lines", &lines.join("\n"));
+    let plan = crate::world::World::empty("webgui").plan(&crate::specs::webgui("1.0"));
+    let skipped = Names::of(&plan).line(&Event::StepSkipped { step: 0 });
+    insta::assert_snapshot!(skipped.expect("a line"), @"  create droplet.worker[1]: not tried");
+}
+
+#[test]
 fn a_stream_has_an_object_for_every_event() {
     let at = "2026-11-23T12:00:00Z".parse().expect("a time");
     let objects: Vec<_> = every().iter().map(|event| json(event, at)).collect();
     for object in &objects {
-        for key in ["type", "@timestamp", "@message"] {
-            assert!(object.get(key).is_some(), "{object} has no {key}");
+        for key in ["type", "@level", "@module", "@timestamp", "@message"] {
+            assert!(object[key].is_string(), "{object} has no {key}");
         }
     }
     let lines: Vec<String> = objects.iter().map(ToString::to_string).collect();

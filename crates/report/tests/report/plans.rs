@@ -192,6 +192,10 @@ fn a_thousand_workers_are_a_page() {
     let plan = world.plan(&spec);
     snapshot("thousand", &shown(&plan));
     assert_eq!(json(&plan)["changes"].as_array().map(Vec::len), Some(1002), "JSON has all");
+    let graph = mermaid(&plan);
+    assert!(graph.len() < 50_000, "forges refuse a graph of {} bytes", graph.len());
+    assert!(graph.matches("-->").count() < 500, "forges draw no graph of so many edges");
+    snapshot("thousand_mermaid", &graph);
     world.run(&plan);
     let destroy = world.destroy();
     assert!(shown(&destroy).lines().count() < 40, "{}", shown(&destroy));
@@ -213,6 +217,7 @@ fn a_comment_that_is_too_long_keeps_what_matters() {
         assert_eq!(comment.matches("<details").count(), comment.matches("</details>").count());
         assert_eq!(comment.matches("\n```").count() % 2, 0, "{limit}: an open fence");
     }
+    assert_eq!(markdown(&view(&plan), whole.len()), whole);
 }
 
 #[test]
