@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -178,7 +178,7 @@ async fn turn(world: Arc<World>) {
     }
 }
 
-fn identity(folder: &std::path::Path) -> Result<Identity, ServeError> {
+fn identity(folder: &Path) -> Result<Identity, ServeError> {
     let path = folder.join("identity.json");
     let failed = |detail: String| ServeError::Identity { path: path.clone(), detail };
     match std::fs::read(&path) {
@@ -194,7 +194,7 @@ fn identity(folder: &std::path::Path) -> Result<Identity, ServeError> {
             let seed: u64 = rand::random();
             let identity = Identity {
                 seed,
-                block: free_block(seed),
+                block: free_block(seed, folder),
                 token: format!("dop_v1_local{:016x}", rand::random::<u64>()),
                 ssh_private_key: text,
             };
@@ -206,7 +206,7 @@ fn identity(folder: &std::path::Path) -> Result<Identity, ServeError> {
     }
 }
 
-fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file =
@@ -214,17 +214,39 @@ fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)
 }
 
-/// A block of loopback addresses that nobody serves at this moment; 64 to 95 in the second
-/// place, every eighth below 128 in the third: room for 2,000 droplets each.
-fn free_block(seed: u64) -> (u8, u8) {
-    let candidates = (0..200_u64).map(|step| {
+/// A block of loopback addresses for a new world: one that no other world of this machine keeps, be it served at this moment or
+/// not. 64 to 127 in the second place, every eighth below 128 in the third: room for 2,000 droplets each.
+fn free_block(seed: u64, folder: &Path) -> (u8, u8) {
+    let candidates = (0..1024_u64).map(|step| {
         let number = seed.wrapping_add(step.wrapping_mul(7919));
-        (64 + (number % 32) as u8, ((number / 32) % 16) as u8 * 8)
+        (64 + (number % 64) as u8, ((number / 64) % 16) as u8 * 8)
     });
-    let free = |&(a, b): &(u8, u8)| {
+    let silent = |&(a, b): &(u8, u8)| {
         std::net::TcpListener::bind((Ipv4Addr::new(127, a, b, 1), BLOCK_PORT)).is_ok()
     };
-    candidates.clone().find(free).unwrap_or((77, 0))
+    let mut free = candidates.filter(|block| silent(block) && reserve(*block, folder));
+    free.next().unwrap_or((77, 0))
+}
+
+/// Writes down that this folder's world has the block, unless another world that still exists has it.
+fn reserve((a, b): (u8, u8), folder: &Path) -> bool {
+    let book = std::env::temp_dir().join("seachange-blocks");
+    let page = book.join(format!("{a}-{b}"));
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let write = || {
+        std::fs::create_dir_all(&book)?;
+        std::io::Write::write_all(
+            &mut std::fs::File::create_new(&page)?,
+            folder.as_os_str().as_encoded_bytes(),
+        )
+    };
+    let kept = std::fs::read_to_string(&page).is_ok_and(|text| Path::new(&text).exists());
+    if kept {
+        return false;
+    }
+    // Absent is fine: then nobody had it.
+    let _: std::io::Result<()> = std::fs::remove_file(&page);
+    write().is_ok()
 }
 
 /// Held while a block is served.
