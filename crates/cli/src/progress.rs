@@ -14,6 +14,7 @@ use crate::output::Printer;
 #[derive(Debug)]
 pub(crate) struct Progress {
     printer: Printer,
+    names: Mutex<wording::Names>,
     bars: Option<Bars>,
 }
 
@@ -29,7 +30,7 @@ impl Progress {
         let bars = printer
             .interactive
             .then(|| Bars { screen: MultiProgress::new(), running: Mutex::new(BTreeMap::new()) });
-        Self { printer, bars }
+        Self { printer, names: Mutex::default(), bars }
     }
 }
 
@@ -39,7 +40,11 @@ impl Listener for Progress {
             self.printer.out_json(&wording::json(event, jiff::Timestamp::now()));
             return;
         }
-        let line = wording::line(event);
+        let line = {
+            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.learn(event);
+            names.line(event)
+        };
         let Some(bars) = &self.bars else {
             if let Some(line) = line {
                 self.printer.talk(&line);
