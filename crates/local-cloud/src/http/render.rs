@@ -70,8 +70,8 @@ pub(super) fn action(action: &Action, family: &str) -> Value {
         "completed_at": action.completed_at.map(seconds),
         "resource_id": id,
         "resource_type": kind,
-        "region": null,
-        "region_slug": null,
+        "region": region(&action.region),
+        "region_slug": action.region,
     })
 }
 

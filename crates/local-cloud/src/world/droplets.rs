@@ -79,6 +79,8 @@ pub struct Action {
     pub started_at: Timestamp,
     /// When it ended.
     pub completed_at: Option<Timestamp>,
+    /// Region slug of what it is about.
+    pub region: String,
     pub(crate) moves_to: Option<DropletId>,
     pub(crate) fails: bool,
 }
@@ -382,6 +384,14 @@ impl Inner {
     ) -> Action {
         let id = self.id();
         let fails = self.faults.action_fails(kind);
+        let region = match on {
+            Subject::Droplet(id) => {
+                self.resources.droplets.get(&id).map(|droplet| droplet.region.clone())
+            }
+            Subject::Address(ip) => {
+                self.resources.reserved.get(&ip).map(|reserved| reserved.region.clone())
+            }
+        };
         let action = Action {
             id,
             kind: kind.to_owned(),
@@ -389,6 +399,7 @@ impl Inner {
             on,
             started_at: self.now(),
             completed_at: None,
+            region: region.unwrap_or_default(),
             moves_to,
             fails,
         };
