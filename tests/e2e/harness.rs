@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -51,6 +51,27 @@ impl Sandbox {
     pub(crate) fn run(&self, line: &str) -> Said {
         let output = self.command(line).output().expect("the binary runs");
         Said::from(line, &output)
+    }
+
+    /// Serves a local cloud with these options, and gives its environment to every later run.
+    pub(crate) fn serve(&mut self, options: &str) -> Served {
+        use std::io::BufRead as _;
+        let mut command = self.command(&format!("local serve --folder served {options}"));
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary runs");
+        let stdout = child.stdout.take().expect("piped");
+        for line in std::io::BufReader::new(stdout).lines() {
+            let line = line.expect("UTF-8");
+            let (name, value) = line
+                .strip_prefix("export ")
+                .and_then(|rest| rest.split_once('='))
+                .expect("an export");
+            self.set(name, value);
+            if name == "SSH_KEY_FINGERPRINT" {
+                break;
+            }
+        }
+        Served { child }
     }
 
     /// The command for a line, for whoever wants to keep the process.
@@ -108,6 +129,19 @@ impl fmt::Display for Said {
             f,
             "$ seachange {command}\nexit code {code}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
         )
+    }
+}
+
+/// A local cloud served beside the runs, as for curl or another shell. It ends with this value.
+pub(crate) struct Served {
+    child: std::process::Child,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        let _: std::io::Result<()> = self.child.kill();
+        let _: std::io::Result<std::process::ExitStatus> = self.child.wait();
     }
 }
 

@@ -89,3 +89,49 @@ fn no_question_without_a_terminal() {
     sandbox.run("apply -f infrastructure.yaml --local").code(1).complains("--auto-approve");
     sandbox.run("status -f infrastructure.yaml --local").code(0).says("nothing");
 }
+
+#[test]
+fn limits_of_the_account_are_refused_before_anything_is_done() {
+    for (options, named) in
+        [("--droplet-limit 2", "droplet"), ("--reserved-ip-limit 0", "reserved IPs")]
+    {
+        let mut sandbox = Sandbox::new();
+        let _served = sandbox.serve(options);
+        sandbox.spec("infrastructure.yaml");
+        sandbox
+            .run("apply -f infrastructure.yaml --auto-approve")
+            .code(1)
+            .complains(named)
+            .complains("help:");
+        sandbox.run("status -f infrastructure.yaml").code(0).says("nothing");
+    }
+}
+
+#[test]
+fn a_wrong_token_is_refused_with_its_remedy() {
+    let mut sandbox = Sandbox::new();
+    let _served = sandbox.serve("");
+    sandbox.spec("infrastructure.yaml");
+    sandbox.set("DIGITALOCEAN_TOKEN", "canary-token");
+    let said =
+        sandbox.run("plan -f infrastructure.yaml").code(1).complains("401").complains("help:");
+    assert!(!said.stderr.contains("canary"), "{said}");
+}
+
+#[test]
+fn a_key_that_the_account_does_not_have_is_refused() {
+    let mut sandbox = Sandbox::new();
+    let _served = sandbox.serve("");
+    sandbox.set("PRIVKEY_PLAIN", "not a key");
+    sandbox.set("REGISTRY_USER", "user");
+    sandbox.set("REGISTRY_PASSWORD", "canary-password");
+    sandbox.spec_with("webgui.yaml", |text| {
+        text.replace("spaces: { bucket: gotcha-state, region: ams3 }", "local: { path: kept }")
+    });
+    let said = sandbox
+        .run("plan -f webgui.yaml --var VERSION=1.0")
+        .code(1)
+        .complains("SSH")
+        .complains("help:");
+    assert!(!said.stderr.contains("canary"), "{said}");
+}

@@ -248,6 +248,12 @@ pub(crate) enum LocalCommand {
         /// Where it keeps its world.
         #[arg(long, default_value = ".seachange/local")]
         folder: PathBuf,
+        /// Most droplets the account may have.
+        #[arg(long, default_value_t = 10_000)]
+        droplet_limit: u64,
+        /// Most reserved IPs the account may have.
+        #[arg(long, default_value_t = 3)]
+        reserved_ip_limit: u64,
     },
     /// Forget its world.
     Reset {

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::doors::{self, Doors};
 use crate::http::Http;
-use crate::world::{StoreError, Timings, World, WorldConfig, account};
+use crate::world::{Limits, StoreError, Timings, World, WorldConfig, account};
 
 /// What to serve.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct ServeConfig {
     pub port: u16,
     /// How long things take.
     pub timings: Timings,
+    /// The account's limits.
+    pub limits: Limits,
     /// Fingerprints that shall count as keys of the account: the world's own key stands in for them.
     pub extra_key_fingerprints: Vec<String>,
 }
@@ -32,7 +34,13 @@ pub struct ServeConfig {
 impl ServeConfig {
     /// A quick world in a folder.
     pub fn in_folder(folder: PathBuf) -> Self {
-        Self { folder, port: 0, timings: Timings::quick(), extra_key_fingerprints: Vec::new() }
+        Self {
+            folder,
+            port: 0,
+            timings: Timings::quick(),
+            limits: Limits::default(),
+            extra_key_fingerprints: Vec::new(),
+        }
     }
 }
 
@@ -104,8 +112,12 @@ impl Serving {
 /// Opens a folder's world and all its doors.
 pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
     let folder = config.folder;
-    let world_config =
-        WorldConfig { epoch: Timestamp::now(), timings: config.timings, ..WorldConfig::default() };
+    let world_config = WorldConfig {
+        epoch: Timestamp::now(),
+        timings: config.timings,
+        limits: config.limits,
+        ..WorldConfig::default()
+    };
     // The folder is locked by opening the world, so the identity beside it has one writer.
     let probe = World::kept(world_config.clone(), &folder)?;
     let identity = identity(&folder)?;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use seachange_engine::context::Stop;
 use seachange_local_cloud::serve::{ServeConfig, serve};
+use seachange_local_cloud::world::Limits;
 
 use crate::args::LocalCommand;
 use crate::env;
@@ -13,14 +14,18 @@ use crate::output::Printer;
 /// Serves or resets.
 pub(crate) async fn run(command: &LocalCommand, printer: Printer) -> Result<u8> {
     match command {
-        LocalCommand::Serve { port, folder } => serving(*port, folder, printer).await,
+        LocalCommand::Serve { port, folder, droplet_limit, reserved_ip_limit } => {
+            let mut config = ServeConfig::in_folder(folder.clone());
+            config.port = *port;
+            config.limits = Limits { droplets: *droplet_limit, reserved_ips: *reserved_ip_limit };
+            serving(config, printer).await
+        }
         LocalCommand::Reset { folder } => reset(folder, printer),
     }
 }
 
-async fn serving(port: u16, folder: &Path, printer: Printer) -> Result<u8> {
-    let mut config = ServeConfig::in_folder(folder.to_owned());
-    config.port = port;
+async fn serving(config: ServeConfig, printer: Printer) -> Result<u8> {
+    let folder = config.folder.clone();
     let serving = serve(config)
         .await
         .context(|| format!("the local cloud in {} cannot be started", folder.display()))?;
