@@ -1,6 +1,5 @@
 //! Every state format ever written still loads: state-fixtures/v1/ holds real states, never edited.
 
-#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 #![expect(clippy::disallowed_methods, reason = "core reads no files, but its fixtures are files")]
 
 use std::path::Path;
