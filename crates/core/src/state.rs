@@ -3,6 +3,7 @@
 //! A [`State`] changes only by [`State::record`]: journal entries are folded in, one by one, in the order in which
 //! they were decided. No secret is ever part of it. The file format is in [`mod@file`].
 
+pub mod edit;
 pub mod file;
 
 use std::collections::BTreeMap;

@@ -13,6 +13,7 @@ pub mod observe;
 pub mod pace;
 pub mod recover;
 mod release;
+pub mod seal;
 mod step;
 mod steps;
 pub mod store;

@@ -9,6 +9,7 @@ pub mod event;
 pub mod plan;
 pub mod releases;
 pub mod run;
+pub mod state;
 pub mod status;
 pub mod wording;
 

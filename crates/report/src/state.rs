@@ -1,0 +1,199 @@
+//! The state itself, its history, and what lies between two of its serials.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use seachange_core::address::Address;
+use seachange_core::journal::Operation;
+use seachange_core::state::{Droplet, Resource, State};
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use crate::wording;
+
+/// One commit of the log, as the history shows it.
+#[derive(Debug, Clone)]
+pub struct Commit<'a> {
+    /// When, by the writer's clock.
+    pub at: Timestamp,
+    /// Who: user, host or CI job.
+    pub by: &'a str,
+    /// The state it made.
+    pub state: &'a State,
+}
+
+/// The addresses and what they are in the cloud, a line each.
+pub fn list(state: &State) -> String {
+    let mut text = String::new();
+    let width = state.resources.keys().map(|address| address.to_string().len()).max();
+    for (address, resource) in &state.resources {
+        let (address, width) = (address.to_string(), width.unwrap_or_default());
+        let _: std::fmt::Result = writeln!(text, "{address:<width$}  {}", line(resource));
+    }
+    for (id, address) in &state.deposed {
+        let _: std::fmt::Result =
+            writeln!(text, "{address} (replaced, still to be deleted)  droplet {id}");
+    }
+    if text.is_empty() {
+        text = format!("The state of {} holds nothing.\n", state.stack);
+    }
+    text
+}
+
+/// A whole state for a person.
+pub fn show(commit: &Commit<'_>) -> String {
+    let state = commit.state;
+    let mut text = format!(
+        "{} serial {}, lineage {}\nwritten {:.0} by {}\n\n{}",
+        state.stack,
+        state.serial,
+        state.lineage,
+        commit.at,
+        commit.by,
+        list(state)
+    );
+    for (worker, deployed) in &state.deployed {
+        let _: std::fmt::Result = writeln!(
+            text,
+            "droplet.worker[{worker}] runs {} ({}) since {:.0}",
+            deployed.image,
+            deployed.digest.short(),
+            deployed.at
+        );
+    }
+    for operation in state.pending.values() {
+        let _: std::fmt::Result = writeln!(text, "no end is known of: {}", under_way(operation));
+    }
+    if let Some(transition) = &state.transition {
+        let _: std::fmt::Result = writeln!(
+            text,
+            "a release is under way: {} to droplet.worker[{}], {}, since {:.0} by {}",
+            transition.image,
+            transition.to,
+            wording::phase(transition.phase),
+            transition.since,
+            transition.by
+        );
+    }
+    text
+}
+
+/// One resource of a state for a person: everything known of it.
+pub fn one(address: &Address, resource: &Resource) -> String {
+    let value = serde_json::to_string_pretty(resource).unwrap_or_default();
+    format!("{address}  {}\n{value}\n", line(resource))
+}
+
+/// The commits, newest first, each with what it changed.
+pub fn history(commits: &[Commit<'_>]) -> String {
+    let mut text = String::new();
+    for (commit, older) in commits.iter().zip(commits.iter().skip(1).map(Some).chain([None])) {
+        let _: std::fmt::Result = writeln!(
+            text,
+            "{:>6}  {:.0}  {}  {}",
+            commit.state.serial,
+            commit.at,
+            commit.by,
+            changed(older.map(|older| older.state), commit.state)
+        );
+    }
+    if text.is_empty() {
+        text.push_str("The state has no commits yet.\n");
+    }
+    text
+}
+
+/// The history as JSON.
+pub fn history_json(stack: &str, commits: &[Commit<'_>]) -> Value {
+    let older = commits.iter().skip(1).map(|older| Some(older.state)).chain([None]);
+    let commits: Vec<Value> = commits
+        .iter()
+        .zip(older)
+        .map(|(commit, older)| {
+            json!({
+                "serial": commit.state.serial,
+                "at": commit.at,
+                "by": commit.by,
+                "changed": changed(older, commit.state),
+            })
+        })
+        .collect();
+    json!({ "type": "state_history", "stack": stack, "commits": commits })
+}
+
+/// A unified diff of two states' own files, laid out for reading; empty if they say the same.
+pub fn diff(old: &State, new: &State) -> String {
+    let pretty = |state: &State| {
+        let mut text = serde_json::to_string_pretty(state).unwrap_or_default();
+        text.push('\n');
+        text
+    };
+    let (before, after) = (pretty(old), pretty(new));
+    let header = |state: &State| format!("{} serial {}", state.stack, state.serial);
+    TextDiff::from_lines(&before, &after)
+        .unified_diff()
+        .context_radius(3)
+        .header(&header(old), &header(new))
+        .to_string()
+}
+
+/// What one commit changed, in a few words. Without the commit before it nothing can be told.
+fn changed(old: Option<&State>, new: &State) -> String {
+    let Some(old) = old else { return "…".to_owned() };
+    let mut words = Vec::new();
+    for (address, resource) in &new.resources {
+        match old.resources.get(address) {
+            None => words.push(format!("+ {address}")),
+            Some(before) if before != resource => words.push(format!("~ {address}")),
+            Some(_) => {}
+        }
+    }
+    let gone = old.resources.keys().filter(|address| !new.resources.contains_key(address));
+    words.extend(gone.map(|address| format!("- {address}")));
+    let known = old.releases.last().map(|release| release.number);
+    let fresh = new.releases.iter().filter(|release| Some(release.number) > known);
+    words.extend(fresh.map(|release| format!("released {}", release.image.version())));
+    let deployed =
+        new.deployed.iter().filter(|(worker, now)| old.deployed.get(worker) != Some(now));
+    words.extend(
+        deployed.map(|(worker, now)| format!("{} on worker[{worker}]", now.image.version())),
+    );
+    if new.transition != old.transition {
+        words.push(match &new.transition {
+            Some(transition) => format!("release: {}", wording::phase(transition.phase)),
+            None => "release: at rest".to_owned(),
+        });
+    }
+    let begun = new.pending.iter().filter(|(id, _)| !old.pending.contains_key(*id));
+    words.extend(begun.map(|(_, operation)| format!("begins {}", under_way(operation))));
+    match words.len() {
+        0 => "nothing".to_owned(),
+        1..=4 => words.join(", "),
+        count => format!("{}, and {} more", words[..3].join(", "), count - 3),
+    }
+}
+
+fn under_way(operation: &Operation) -> String {
+    match operation.addresses.as_slice() {
+        [] => "a step".to_owned(),
+        addresses => wording::list(addresses),
+    }
+}
+
+fn line(resource: &Resource) -> String {
+    let whose = |ours: bool| if ours { "" } else { "  (not made by us: never deleted)" };
+    match resource {
+        Resource::SshKey { id, fingerprint, ours } => {
+            format!("key {}  {fingerprint}{}", id.0, whose(*ours))
+        }
+        Resource::Droplet(Droplet { id, name, size, ipv4, .. }) => match ipv4 {
+            Some(address) => format!("droplet {id}  {name}  {size}  {address}"),
+            None => format!("droplet {id}  {name}  {size}  no address known yet"),
+        },
+        Resource::FloatingIp { ip } => ip.to_string(),
+        Resource::Domain { ours } => format!("zone{}", whose(*ours)),
+        Resource::Record { id, zone, data, ttl } => {
+            format!("record {}  in {zone}  A {data}  ttl {ttl}", id.0)
+        }
+    }
+}
