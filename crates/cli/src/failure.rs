@@ -23,7 +23,7 @@ impl Failure {
         Self { causes: vec![message.into()], shown: None, help: None }
     }
 
-    /// A failure from an error and all its sources.
+    /// A failure from an error and all its sources, with the remedy for it if one is known.
     pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
         let mut causes = vec![error.to_string()];
         let mut source = error.source();
@@ -31,7 +31,7 @@ impl Failure {
             causes.push(error.to_string());
             source = error.source();
         }
-        Self { causes, shown: None, help: None }
+        Self { causes, shown: None, help: crate::hint::of(error).map(str::to_owned) }
     }
 
     /// With the next command.

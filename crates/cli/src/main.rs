@@ -6,6 +6,7 @@ mod commands;
 mod env;
 mod exit;
 mod failure;
+mod hint;
 mod load;
 mod output;
 mod progress;

@@ -66,35 +66,7 @@ pub(crate) async fn refresh(
     wanted: &Wanted,
     state: &State,
 ) -> Result<Observed> {
-    observe(context, wanted, state).await.map_err(|error| explain(Failure::of(&error)))
-}
-
-/// Adds the next command to errors of the outside world.
-fn explain(failure: Failure) -> Failure {
-    let text = failure.causes.join("\n");
-    let help = if text.contains("refused the token") {
-        Some(
-            "check DIGITALOCEAN_TOKEN: a new one comes from cloud.digitalocean.com/account/api/tokens",
-        )
-    } else if text.contains("cannot be reached at") {
-        Some(
-            "check the network and DIGITALOCEAN_API_URL, then run the same command again: nothing was changed",
-        )
-    } else if text.contains("is not in the registry") {
-        Some("push the image, or name one that exists; nothing was changed")
-    } else if text.contains("registry refuses the login") {
-        Some("check app.registry.username and app.registry.password; nothing was changed")
-    } else if text.contains("shows another host key") {
-        Some(
-            "if the droplet was really rebuilt outside: seachange apply --replace ADDRESS; otherwise somebody is in between",
-        )
-    } else {
-        None
-    };
-    match help {
-        Some(help) if failure.help.is_none() => failure.help(help),
-        _ => failure,
-    }
+    observe(context, wanted, state).await.map_err(|error| Failure::of(&error))
 }
 
 /// Makes the plan for a purpose, or says why there is none.
@@ -156,9 +128,7 @@ impl Run {
     ) -> Result<Self> {
         let owner = Owner::here(context.by.clone(), operation);
         let lease = session.log.acquire(context, owner).await.map_err(|error| match &error {
-            LogError::Held { .. } => {
-                Failure::of(&error).help("wait for that run, or run the same command again later")
-            }
+            LogError::Held { .. } => Failure::of(&error),
             _ => Failure::of(&error).while_("cannot lock the state"),
         })?;
         let journal = Journal::open(context, &lease)
@@ -169,7 +139,7 @@ impl Run {
             Ok(_) => Ok(run),
             Err(error) => {
                 run.end().await;
-                Err(explain(Failure::of(&error)))
+                Err(Failure::of(&error))
             }
         }
     }
@@ -187,7 +157,7 @@ impl Run {
         ran.map_err(|error| {
             let failure = Failure::of(&error);
             if !broken {
-                return failure.help("make a new plan: seachange plan");
+                return failure;
             }
             keep(&state).map_or_else(
                 |failure| failure,
@@ -213,8 +183,7 @@ impl Run {
 
 /// What earlier runs left open, found out and folded in, but not recorded: for a plan that only shows.
 pub(crate) async fn settle(context: &Context<'_>, state: &mut State) -> Result<()> {
-    let settled =
-        recover::look(context, state).await.map_err(|error| explain(Failure::of(&error)))?;
+    let settled = recover::look(context, state).await.map_err(|error| Failure::of(&error))?;
     for one in &settled {
         state.record(&one.entry());
     }
