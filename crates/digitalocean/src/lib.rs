@@ -8,7 +8,7 @@
 //!
 //! Requests are values, answers are plain structs, and both can be judged without a socket. `adapter` puts them
 //! together into [`Client`]. The rule above all others: what creates is never sent twice unless the first try
-//! certainly was not processed. Nothing here knows state, plans, or what a droplet is for.
+//! certainly was not processed. Beside it, [`space`] keeps states in a Space. Nothing here knows state, plans, or what a droplet is for.
 
 mod adapter;
 mod config;
@@ -18,6 +18,7 @@ mod rate;
 mod refusal;
 pub mod request;
 pub mod retry;
+pub mod space;
 mod transport;
 pub mod wire;
 

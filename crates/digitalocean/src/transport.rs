@@ -22,7 +22,7 @@ use crate::refusal::{Refusal, with_request_id};
 use crate::request::Request;
 use crate::retry::{self, Class, Outcome, Verdict};
 
-mod http_client;
+pub(crate) mod http_client;
 
 /// No wait is longer, whoever asks for it; it also keeps sums of times from overflowing.
 const A_DAY: Duration = Duration::from_secs(24 * 3600);

@@ -1,4 +1,4 @@
-//! The HTTP client beneath: TLS, roots of trust, pooling, and which addresses the token may go to.
+//! The HTTP client beneath: TLS, roots of trust, pooling, and which addresses secrets may go to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const IDLE: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Checks the base URL. Without TLS the token would be readable on the way, so that is for loopback only.
-pub(super) fn base(text: &str) -> Result<Url, ConfigError> {
+pub(crate) fn base(text: &str) -> Result<Url, ConfigError> {
     let refuse = |why| ConfigError::Url { url: text.to_owned(), why };
     let url = Url::parse(text).map_err(|_| refuse("it is not a URL"))?;
     let host = url.host_str().ok_or_else(|| refuse("it has no host"))?;
@@ -33,7 +33,7 @@ pub(super) fn base(text: &str) -> Result<Url, ConfigError> {
 }
 
 /// One pooled client. It follows no redirect (the token would go along) and repeats nothing by itself.
-pub(super) fn new(base: &Url, timeout: Duration) -> Result<reqwest::Client, ConfigError> {
+pub(crate) fn new(base: &Url, timeout: Duration) -> Result<reqwest::Client, ConfigError> {
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls(base)?)
         .user_agent(concat!("seachange/", env!("CARGO_PKG_VERSION")))
