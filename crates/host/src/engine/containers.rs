@@ -1,7 +1,9 @@
 //! Containers: seen, made so, removed.
 //!
 //! [`decide`] is the whole of the decision and is pure. What it asks for is done in an order in which a death in
-//! between leaves either no container of that name or one that the next call goes on from.
+//! between leaves either no container of that name or one that the next call goes on from. A container is looked for
+//! by name and changed by id: a process that was held up in the middle, and robbed of its lock meanwhile, then meets
+//! its successor's container as a conflict, and never stops it.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use http::Method;
 use seachange_core::host::{Container, ContainerSpec, ContainerState, HostError};
 
-use super::wire::{Create, Inspect, Summary, stack_filter};
+use super::wire::{Create, Created, Inspect, Summary, stack_filter};
 use super::{Engine, EngineError};
 
 /// The stack's containers, newest first.
@@ -43,18 +45,18 @@ pub(crate) async fn ensure(
     let there = inspect(engine, name).await.map_err(|error| wrong("inspecting", error))?;
     let stop_seconds = there.as_ref().map(Inspect::stop_seconds);
     let there = there.map(Inspect::into_container);
-    match decide(there.as_ref(), spec) {
+    let id = match decide(there.as_ref(), spec) {
         Step::Leave(container) => return Ok(container.clone()),
-        Step::Start => {}
-        Step::Replace => {
-            take_away(engine, name, stop_seconds)
+        Step::Start(container) => container.id.clone(),
+        Step::Replace(container) => {
+            take_away(engine, &container.id, stop_seconds)
                 .await
                 .map_err(|error| wrong("replacing", error))?;
-            create(engine, spec).await.map_err(|error| wrong("creating", error))?;
+            create(engine, spec).await.map_err(|error| wrong("creating", error))?
         }
         Step::Create => create(engine, spec).await.map_err(|error| wrong("creating", error))?,
-    }
-    let start = engine.call(Method::POST, format!("/containers/{}/start", escape(name)));
+    };
+    let start = engine.call(Method::POST, format!("/containers/{}/start", escape(&id)));
     engine.send(start).await.map_err(|error| wrong("starting", error))?;
     match inspect(engine, name).await.map_err(|error| wrong("inspecting", error))? {
         Some(container) => Ok(container.into_container()),
@@ -70,7 +72,10 @@ pub(crate) async fn remove(engine: Engine<'_>, name: &str) -> Result<(), HostErr
     let removal = async {
         match inspect(engine, name).await? {
             None => Ok(()),
-            Some(there) => take_away(engine, name, Some(there.stop_seconds())).await,
+            Some(there) => {
+                let stop_seconds = there.stop_seconds();
+                take_away(engine, &there.into_container().id, Some(stop_seconds)).await
+            }
         }
     };
     removal
@@ -84,9 +89,9 @@ enum Step<'a> {
     /// Nothing: it is this one.
     Leave(&'a Container),
     /// It is there and stopped.
-    Start,
+    Start(&'a Container),
     /// Another one has the name.
-    Replace,
+    Replace(&'a Container),
     /// There is none.
     Create,
 }
@@ -98,14 +103,14 @@ fn decide<'a>(there: Option<&'a Container>, spec: &ContainerSpec) -> Step<'a> {
     let same_digest =
         there.labels.get("digest").is_some_and(|digest| digest == spec.digest.as_str());
     if !same_digest || there.labels.get("config") != spec.labels.get("config") {
-        return Step::Replace;
+        return Step::Replace(there);
     }
     match there.state {
         // One that keeps crashing is started by the engine's policy again and again: that is the health gate's affair.
         ContainerState::Running | ContainerState::Restarting => Step::Leave(there),
-        ContainerState::Created | ContainerState::Exited { .. } => Step::Start,
+        ContainerState::Created | ContainerState::Exited { .. } => Step::Start(there),
         // Paused, dead, half removed: nothing that a start would mend.
-        ContainerState::Other(_) => Step::Replace,
+        ContainerState::Other(_) => Step::Replace(there),
     }
 }
 
@@ -118,18 +123,19 @@ async fn inspect(engine: Engine<'_>, name: &str) -> Result<Option<Inspect>, Engi
     }
 }
 
-async fn create(engine: Engine<'_>, spec: &ContainerSpec) -> Result<(), EngineError> {
+/// Creates it; its id.
+async fn create(engine: Engine<'_>, spec: &ContainerSpec) -> Result<String, EngineError> {
     let body = serde_json::to_vec(&Create::new(spec));
     let mut call = engine.call(Method::POST, "/containers/create");
     call.query = vec![("name", spec.name.as_str())];
     call.body = Some(body.map_err(|error| EngineError::Silent(error.to_string()))?);
-    engine.send(call).await.map(drop)
+    engine.fetch::<Created>(call).await.map(|created| created.id)
 }
 
 /// Stops, then removes, with the volumes that have no name (nothing could ever mount them again).
 async fn take_away(
     engine: Engine<'_>,
-    name: &str,
+    id: &str,
     stop_seconds: Option<u64>,
 ) -> Result<(), EngineError> {
     let absent_is_fine = |result: Result<_, EngineError>| match result {
@@ -137,10 +143,10 @@ async fn take_away(
         _ => Ok(()),
     };
     // No `t`: the engine knows how long this container may take, and so must our patience.
-    let mut stop = engine.call(Method::POST, format!("/containers/{}/stop", escape(name)));
+    let mut stop = engine.call(Method::POST, format!("/containers/{}/stop", escape(id)));
     stop.limit += Duration::from_secs(stop_seconds.unwrap_or_default());
     absent_is_fine(engine.send(stop).await)?;
-    let mut removal = engine.call(Method::DELETE, format!("/containers/{}", escape(name)));
+    let mut removal = engine.call(Method::DELETE, format!("/containers/{}", escape(id)));
     removal.query = vec![("force", "true"), ("v", "true")];
     absent_is_fine(engine.send(removal).await)
 }
@@ -194,13 +200,12 @@ mod tests {
             assert_eq!(decide(Some(&there), &spec()), Step::Leave(&there));
         }
         for state in [ContainerState::Created, ContainerState::Exited { code: 137 }] {
-            assert_eq!(decide(Some(&equal(state)), &spec()), Step::Start);
+            let there = equal(state);
+            assert_eq!(decide(Some(&there), &spec()), Step::Start(&there));
         }
         for word in ["paused", "dead", "removing"] {
-            assert_eq!(
-                decide(Some(&equal(ContainerState::Other(word.to_owned()))), &spec()),
-                Step::Replace
-            );
+            let there = equal(ContainerState::Other(word.to_owned()));
+            assert_eq!(decide(Some(&there), &spec()), Step::Replace(&there));
         }
     }
 
@@ -210,7 +215,7 @@ mod tests {
         let other = [labels(&digest("b"), "k1"), labels(&digest("a"), "k2"), BTreeMap::new()];
         for labels in other {
             let there = there(ContainerState::Running, labels);
-            assert_eq!(decide(Some(&there), &spec()), Step::Replace, "{there:?}");
+            assert_eq!(decide(Some(&there), &spec()), Step::Replace(&there), "{there:?}");
         }
     }
 

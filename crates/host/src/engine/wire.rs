@@ -77,6 +77,13 @@ pub(super) fn stack_filter(stack: &str) -> String {
     serde_json::json!({ "label": [format!("{LABEL_PREFIX}stack={stack}")] }).to_string()
 }
 
+/// The answer to `POST /containers/create`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Created {
+    pub(super) id: String,
+}
+
 /// `POST /containers/create`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -63,7 +63,7 @@ async fn a_release_is_pulled_created_left_alone_and_replaced() {
     );
 
     let first = host.ensure_container(&target, &spec(digest("a"), "k1")).await.unwrap();
-    assert_eq!(changes(), ["POST containers/create", "POST containers/webgui/start"]);
+    assert_eq!(changes(), ["POST containers/create", "POST containers/#webgui/start"]);
     assert_eq!(first.state, ContainerState::Running);
     assert_eq!(first.labels["digest"], digest("a").as_str());
     let again = host.ensure_container(&target, &spec(digest("a"), "k1")).await.unwrap();
@@ -76,14 +76,14 @@ async fn a_release_is_pulled_created_left_alone_and_replaced() {
         ContainerState::Exited { code: 1 }
     );
     host.ensure_container(&target, &spec(digest("a"), "k1")).await.unwrap();
-    assert_eq!(changes(), ["POST containers/webgui/start"]);
+    assert_eq!(changes(), ["POST containers/#webgui/start"]);
 
     let second = host.ensure_container(&target, &spec(digest("a"), "k2")).await.unwrap();
     let replaced = [
-        "POST containers/webgui/stop",
-        "DELETE containers/webgui",
+        "POST containers/#webgui/stop",
+        "DELETE containers/#webgui",
         "POST containers/create",
-        "POST containers/webgui/start",
+        "POST containers/#webgui/start",
     ];
     assert_eq!(changes(), replaced);
     assert!(second.id != first.id && second.labels["config"] == "k2");
@@ -91,9 +91,25 @@ async fn a_release_is_pulled_created_left_alone_and_replaced() {
     assert_eq!(host.containers(&target, "other").await.unwrap(), []);
 
     host.remove_container(&target, "webgui").await.unwrap();
-    assert_eq!(changes(), ["POST containers/webgui/stop", "DELETE containers/webgui"]);
+    assert_eq!(changes(), ["POST containers/#webgui/stop", "DELETE containers/#webgui"]);
     host.remove_container(&target, "webgui").await.unwrap();
     assert_eq!(changes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_container_that_somebody_else_put_there_meanwhile_is_not_touched() {
+    let droplet = Droplet::start().await;
+    droplet.world().engine.images.insert(image().pinned(&digest("a")));
+    let (host, target) = (droplet.host(), droplet.target());
+    host.ensure_container(&target, &spec(digest("a"), "k1")).await.unwrap();
+    droplet.world().engine.has_rival = true;
+    let error = host.ensure_container(&target, &spec(digest("a"), "k2")).await.unwrap_err();
+    assert!(error.to_string().contains("already in use"), "{error}");
+    droplet.world().engine.has_rival = true;
+    host.remove_container(&target, "webgui").await.unwrap();
+    let there = host.containers(&target, "webgui").await.unwrap();
+    assert_eq!(there.len(), 1);
+    assert!(there[0].id.starts_with("rival") && there[0].state == ContainerState::Running);
 }
 
 #[tokio::test]
@@ -107,7 +123,7 @@ async fn a_container_that_was_only_created_is_gone_on_from() {
     droplet.world().engine.changes.clear();
     let container = host.ensure_container(&target, &spec(digest("a"), "k1")).await.unwrap();
     assert_eq!(container.state, ContainerState::Running);
-    assert_eq!(droplet.world().engine.changes, ["POST containers/webgui/start"]);
+    assert_eq!(droplet.world().engine.changes, ["POST containers/#webgui/start"]);
 }
 
 #[tokio::test]

@@ -27,7 +27,9 @@ pub(crate) struct Engine {
     /// Name to what `inspect` says of it.
     pub(crate) containers: BTreeMap<String, Value>,
     pub(crate) log: Vec<u8>,
-    /// Changing requests, as `METHOD path`, without the version.
+    /// Just before the next stop somebody else's container takes the place of the one there.
+    pub(crate) has_rival: bool,
+    /// Changing requests, as `METHOD path`, without the version; a container by its name, `#` where it was named by id.
     pub(crate) changes: Vec<String>,
     /// All requests.
     pub(crate) requests: usize,
@@ -43,6 +45,7 @@ impl Default for Engine {
             registry_auth: None,
             containers: BTreeMap::new(),
             log: Vec::new(),
+            has_rival: false,
             changes: Vec::new(),
             requests: 0,
         }
@@ -107,10 +110,23 @@ impl Engine {
             form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes())
                 .into_owned()
                 .collect();
-        if head.method != Method::GET {
-            self.changes.push(format!("{} {path}", head.method));
-        }
         let segments: Vec<&str> = path.split('/').collect();
+        if head.method != Method::GET {
+            let marked = match segments.as_slice() {
+                ["containers", id, ..] => match self.find(id) {
+                    Some(name) if name != *id => path.replacen(id, &format!("#{name}"), 1),
+                    _ => path.to_owned(),
+                },
+                _ => path.to_owned(),
+            };
+            self.changes.push(format!("{} {marked}", head.method));
+        }
+        if path.ends_with("/stop") && std::mem::take(&mut self.has_rival) {
+            for container in self.containers.values_mut() {
+                container["Id"] = json!(format!("rival-{}", self.requests));
+                container["State"]["Status"] = json!("running");
+            }
+        }
         match (head.method.as_str(), segments.as_slice()) {
             ("GET", ["images", .., "json"]) => {
                 let name = &path["images/".len()..path.len() - "/json".len()];
@@ -176,7 +192,7 @@ impl Engine {
                 &format!("invalid environment variable: {}", bad.as_str().unwrap()),
             );
         }
-        let id = format!("c{}", self.changes.len());
+        let id = format!("c{}", self.requests);
         let created = format!("2026-11-22T10:00:{:02}.5Z", self.changes.len());
         let container = json!({
             "Id": id, "Name": format!("/{name}"), "Created": created, "Config": body,
