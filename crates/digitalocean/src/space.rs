@@ -105,6 +105,7 @@ impl Space {
             .with_access_key_id(&credentials.id)
             .with_secret_access_key(credentials.key.expose())
             .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+            .with_disable_bulk_delete(true)
             .with_http_connector(Connector(Arc::clone(&wire)))
             .build()
             .map_err(|error| refused(error.to_string()))?;
@@ -161,11 +162,7 @@ impl Space {
     }
 
     /// What became of an operation, from what the wire saw.
-    fn explain(
-        &self,
-        operation: &str,
-        error: &(dyn std::error::Error + 'static),
-    ) -> StoreError {
+    fn explain(&self, operation: &str, error: &(dyn std::error::Error + 'static)) -> StoreError {
         let (store, operation) = (self.name(), operation.to_owned());
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -277,7 +274,9 @@ fn check(config: &SpaceConfig, credentials: &Credentials) -> Result<(), &'static
         return Err("a prefix has letters, digits, - _ . and single / only");
     }
     if !visible(&credentials.id) || !visible(credentials.key.expose()) {
-        return Err("the access key is empty or has characters that cannot be sent, such as a line end");
+        return Err(
+            "the access key is empty or has characters that cannot be sent, such as a line end",
+        );
     }
     Ok(())
 }

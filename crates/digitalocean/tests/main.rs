@@ -10,4 +10,6 @@ mod retrying;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod space;
+#[cfg(test)]
 mod verbs;

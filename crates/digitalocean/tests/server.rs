@@ -24,6 +24,8 @@ pub(crate) struct Seen {
     /// Path and query.
     pub(crate) target: String,
     pub(crate) authorization: String,
+    /// All headers, names in lower case, in the order in which they came.
+    pub(crate) headers: Vec<(String, String)>,
     /// `null` if there was none.
     pub(crate) body: Value,
 }
@@ -94,6 +96,11 @@ impl Server {
     /// What arrived so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Method and target of what arrived so far.
@@ -168,11 +175,14 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Seen> {
     let length: usize = header("content-length").map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
+    let headers = lines.iter().skip(1).filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
     let mut words = lines[0].split(' ');
     Some(Seen {
         method: words.next()?.to_owned(),
         target: words.next()?.to_owned(),
         authorization: header("authorization").unwrap_or_default().to_owned(),
+        headers,
         body: if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() },
     })
 }

@@ -61,7 +61,10 @@ mod tests {
             answer(404, "NoSuchBucket"),
             "there is no bucket gotcha-state (HTTP 404, NoSuchBucket)"
         );
-        assert_eq!(answer(403, "AccessDenied"), "the access key may not do that (HTTP 403, AccessDenied)");
+        assert_eq!(
+            answer(403, "AccessDenied"),
+            "the access key may not do that (HTTP 403, AccessDenied)"
+        );
         assert_eq!(
             text(404, "<html>nginx</html>", &config),
             "this is no answer of an S3 store (HTTP 404)"
