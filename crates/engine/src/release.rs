@@ -116,6 +116,10 @@ async fn perform(
     let nothing = |()| Vec::new();
     match action {
         Action::Stage => {
+            if transition.from.is_some() {
+                let free = must_not_be_live(step, transition.to).await;
+                free.map_err(|trouble| Halt::of(step, trouble))?;
+            }
             let staged = stage::stage(step, &candidate, transition.kind).await;
             staged.map(|change| vec![change]).map_err(|trouble| Halt::of(step, trouble))
         }
