@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use seachange_core::secret::Secret;
+use seachange_digitalocean::space::Credentials;
 
 /// The API token.
 pub(crate) const TOKEN: &str = "DIGITALOCEAN_TOKEN";
@@ -12,6 +13,10 @@ pub(crate) const TOKEN: &str = "DIGITALOCEAN_TOKEN";
 pub(crate) const ACCESS_TOKEN: &str = "DIGITALOCEAN_ACCESS_TOKEN";
 /// Base URL of the API.
 pub(crate) const API_URL: &str = "DIGITALOCEAN_API_URL";
+/// A Spaces key: its id, and its secret.
+pub(crate) const SPACES_KEY: [&str; 2] = ["SPACES_ACCESS_KEY_ID", "SPACES_SECRET_ACCESS_KEY"];
+/// The same in the spelling of every other S3 client; asked second.
+pub(crate) const AWS_KEY: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 /// The SSH agent's socket.
 pub(crate) const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
 /// Set to anything: no colour.
@@ -51,6 +56,14 @@ pub(crate) fn is_set(name: &str) -> bool {
 /// The API token, and the name of the variable it came from.
 pub(crate) fn token() -> Option<Secret> {
     get(TOKEN).or_else(|| get(ACCESS_TOKEN)).map(|token| Secret::new(token.trim()))
+}
+
+/// The key of the store for states: both halves of the first pair that is set.
+pub(crate) fn spaces_key() -> Option<Credentials> {
+    [SPACES_KEY, AWS_KEY].into_iter().find_map(|[id, key]| {
+        let (id, key) = (get(id)?, get(key)?);
+        Some(Credentials { id: id.trim().to_owned(), key: Secret::new(key.trim()) })
+    })
 }
 
 /// Every `SEACHANGE_VAR_NAME`, by `NAME`.

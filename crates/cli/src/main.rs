@@ -12,6 +12,7 @@ mod output;
 mod progress;
 mod session;
 mod source;
+mod store;
 mod work;
 
 use std::process::ExitCode;

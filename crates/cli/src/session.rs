@@ -10,11 +10,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use seachange_core::clock::Clock;
 use seachange_core::secret::Secret;
-use seachange_core::spec::{PrivateKey, Spec, StateLocation};
+use seachange_core::spec::{PrivateKey, Spec};
+use seachange_core::store::StateStore;
 use seachange_digitalocean as digitalocean;
 use seachange_engine::context::{AppSecrets, Context, Ids, Patience, Stop};
 use seachange_engine::store::Log;
-use seachange_engine::store::folder::FolderStore;
 use seachange_host::{Dial, Keys, OciRegistry, RegistryConfig, SshHost};
 use seachange_local_cloud::serve::{ServeConfig, Serving, serve};
 
@@ -24,6 +24,7 @@ use crate::failure::{Context as _, Failure, Result};
 use crate::output::Printer;
 use crate::progress::Progress;
 use crate::source::Source;
+use crate::store;
 
 /// DigitalOcean's API.
 const DEFAULT_URL: &str = "https://api.digitalocean.com";
@@ -51,7 +52,7 @@ struct Surroundings {
     passphrase: Option<Secret>,
     mirror: Option<String>,
     dial: Dial,
-    state: PathBuf,
+    state: Arc<dyn StateStore>,
     serving: Option<Serving>,
 }
 
@@ -100,7 +101,7 @@ impl Session {
         };
         let registry = OciRegistry::new(RegistryConfig { mirror, ..RegistryConfig::default() })
             .context(|| "cannot set up the registry client".to_owned())?;
-        let log = Log::new(Arc::new(FolderStore::new(state)), &spec.stack);
+        let log = Log::new(state, &spec.stack);
         let stop = Stop::new();
         heed_signals(stop.clone());
         Ok(Self {
@@ -178,13 +179,7 @@ fn for_real(spec: &Spec) -> Result<Surroundings> {
             env::TOKEN
         ))
     })?;
-    let state = match &spec.state {
-        StateLocation::Local { path } => PathBuf::from(path),
-        StateLocation::Spaces { bucket, .. } => {
-            return Err(Failure::new(format!("state in the Space `{bucket}`: this version keeps states in a folder only"))
-                .help("write `state: { local: { path: .seachange } }`, or add --local to rehearse the spec as it is"));
-        }
-    };
+    let state = store::open(spec)?;
     let (keys, passphrase) = match &spec.ssh {
         None => (None, None),
         Some(ssh) => {
@@ -220,7 +215,7 @@ fn for_real(spec: &Spec) -> Result<Surroundings> {
 }
 
 async fn locally(spec: &Spec, folder: PathBuf) -> Result<Surroundings> {
-    let state = folder.join("state");
+    let state = store::folder(&folder.join("state"));
     let mut config = ServeConfig::in_folder(folder.clone());
     config.extra_key_fingerprints = spec.ssh.iter().flat_map(|ssh| ssh.fingerprints()).collect();
     let serving = serve(config).await.map_err(|error| {
