@@ -94,6 +94,14 @@ fn log(error: &LogError) -> &'static str {
         LogError::Held { .. } => {
             "wait for that run (--lock-timeout 10m), or look closer: seachange lock status"
         }
+        LogError::Frozen { .. } => "ask that person; when it is over: seachange lock release",
+        LogError::Forked { .. } => {
+            "see both: seachange state history; then choose one of an earlier serial: seachange state restore SERIAL"
+        }
+        LogError::Unfit { .. } => {
+            "begin from the newest: seachange state pull; nothing was changed"
+        }
+        LogError::Absent { .. } => "see the serials there are: seachange state history",
         LogError::Lost { .. } => {
             "see who has it: seachange lock status; then run the same command again"
         }

@@ -42,7 +42,7 @@ fn listing(keys: &[&str], next: Option<&str>) -> Reply {
             "<Contents><Key>{key}</Key><Size>1</Size><LastModified>2026-11-22T10:00:00Z</LastModified></Contents>"
         ));
     }
-    for next in next {
+    if let Some(next) = next {
         xml.push_str(&format!("<NextContinuationToken>{next}</NextContinuationToken>"));
     }
     answer(200, xml + "</ListBucketResult>")
@@ -135,7 +135,7 @@ async fn every_end_of_a_create_is_told_apart_and_none_is_repeated() {
         (error(403, "AccessDenied"), Told::Refused("the access key may not do that")),
         (error(403, "RequestTimeTooSkewed"), Told::Refused("the clock of this machine")),
         (error(404, "NoSuchBucket"), Told::Refused("there is no bucket gotcha-state")),
-        (error(501, "NotImplemented"), Told::Unknown),
+        (error(501, "NotImplemented"), Told::Refused("the store does not do that")),
         (error(301, "PermanentRedirect"), Told::Refused("is not in ams3")),
         (answer(404, "<html>"), Told::Refused("this is no answer of an S3 store")),
     ];

@@ -3,22 +3,23 @@
 //! One writer task owns the log's head. Whatever waits for it when it comes around goes out as *one* commit, so that
 //! a slow store costs round trips, not steps times round trips. The first failure ends the journal for good: every
 //! later entry is refused, so no effect can begin whose intent is not written down. What is known by then is in
-//! [`Journal::state`], for the caller to put in a safe place.
+//! [`Journal::state`], under the last durable serial, for the caller to put in a safe place and push when it may.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use seachange_core::clock::Clock;
 use seachange_core::journal::Entry;
 use seachange_core::state::State;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::store::commit::{Commit, Envelope};
-use crate::store::lease::{Holding, Lease};
+use crate::store::lease::{Holding, Lease, Moment, Since};
 use crate::store::{Log, LogError};
+
+/// A writer that has not been at the head for so long looks whether it still is: less than pruning leaves alone.
+const AWAY: Duration = Duration::from_secs(3600);
 
 /// Why an entry is not durable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +62,7 @@ impl Journal {
     /// Opens the journal on the newest state, under the lock. A stack that was never written gets its lineage here.
     pub async fn open(context: &Context<'_>, lease: &Lease) -> Result<Self, LogError> {
         let log = lease.log().clone();
+        let at_head = Moment::now();
         let state = match log.head().await? {
             Some(state) => state,
             None => State::empty(context.ids.next(), context.stack),
@@ -71,7 +73,8 @@ impl Journal {
         let writer = Writer {
             log,
             shared: Arc::clone(&shared),
-            epoch: lease.holding().epoch(),
+            holding: lease.holding().clone(),
+            at_head,
             // Unique among writers (an epoch has one holder, but a dead one's nonce must not come again).
             nonce: context.ids.next(),
             by: context.by.clone(),
@@ -164,14 +167,16 @@ impl Shared {
 struct Writer {
     log: Log,
     shared: Arc<Shared>,
-    epoch: u64,
+    holding: Holding,
+    /// When this writer was last certainly the newest.
+    at_head: Moment,
     nonce: String,
     by: String,
     clock: Since,
 }
 
 impl Writer {
-    async fn run(self, mut queue: mpsc::UnboundedReceiver<Waiting>) {
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Waiting>) {
         while let Some(first) = queue.recv().await {
             // Lets the steps that became ready at the same moment speak too, so that they share the commit.
             tokio::task::yield_now().await;
@@ -187,7 +192,7 @@ impl Writer {
         }
     }
 
-    async fn commit(&self, waiting: &[Waiting]) -> Result<(), JournalError> {
+    async fn commit(&mut self, waiting: &[Waiting]) -> Result<(), JournalError> {
         let commit = {
             let mut known = self.shared.known();
             for entry in waiting.iter().flat_map(|waiting| &waiting.entries) {
@@ -199,18 +204,22 @@ impl Writer {
             let parent = known.state.serial;
             known.state.serial += 1;
             let nonce = format!("{}-{}", self.nonce, known.state.serial);
-            let envelope =
-                Envelope::new(parent, self.epoch, nonce, self.clock.read(), self.by.clone());
+            let (epoch, at) = (self.holding.epoch(), self.clock.read());
+            let envelope = Envelope::new(parent, epoch, nonce, at, self.by.clone());
             Commit { envelope, state: known.state.clone() }
         };
-        let result = self.log.append(&commit).await;
+        let sent = Moment::now();
+        let result = self.append(&commit).await;
         let mut known = self.shared.known();
         match result {
             Ok(()) => {
                 known.commits += 1;
+                self.at_head = sent;
                 Ok(())
             }
             Err(source) => {
+                // What is kept elsewhere builds on what the log has.
+                known.state.serial = commit.envelope.parent;
                 let stack = known.state.stack.clone();
                 Err(known
                     .broken
@@ -219,22 +228,12 @@ impl Writer {
             }
         }
     }
-}
 
-/// The wall clock, read once and counted on from there, because a task of its own cannot borrow it.
-struct Since {
-    at: Timestamp,
-    instant: Instant,
-}
-
-impl Since {
-    fn now(clock: &dyn Clock) -> Self {
-        Self { at: clock.now(), instant: Instant::now() }
-    }
-
-    fn read(&self) -> Timestamp {
-        let passed =
-            SignedDuration::try_from(self.instant.elapsed()).unwrap_or(SignedDuration::MAX);
-        self.at.saturating_add(passed).unwrap_or(Timestamp::MAX)
+    async fn append(&self, commit: &Commit) -> Result<(), LogError> {
+        self.log.append(commit, &self.holding).await?;
+        if self.at_head.elapsed() > AWAY {
+            self.log.must_be_newest(commit.state.serial).await?;
+        }
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! Everything that opens is tried, so that a key is rotated by naming the new one and keeping the old one for reading.
 
+use std::borrow::Cow;
 use std::io::{Read as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -260,6 +261,16 @@ impl SealedStore {
         };
         Err(StoreError::Refused { store: self.name(), operation, detail })
     }
+
+    /// The bytes as the store gets them.
+    async fn sealed<'a>(&self, key: &str, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, StoreError> {
+        if !is_state(key) {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let plain = bytes.to_vec();
+        let seal = move |seal: &Seal| seal.close(&plain);
+        self.work(format!("seal {key}"), seal).await.map(Cow::Owned)
+    }
 }
 
 #[async_trait]
@@ -269,12 +280,7 @@ impl StateStore for SealedStore {
     }
 
     async fn create(&self, key: &str, bytes: &[u8]) -> Result<Created, StoreError> {
-        if !is_state(key) {
-            return self.store.create(key, bytes).await;
-        }
-        let plain = bytes.to_vec();
-        let sealed = self.work(format!("seal {key}"), move |seal| seal.close(&plain)).await?;
-        self.store.create(key, &sealed).await
+        self.store.create(key, &self.sealed(key, bytes).await?).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -292,7 +298,7 @@ impl StateStore for SealedStore {
     }
 
     async fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        self.store.put(key, bytes).await
+        self.store.put(key, &self.sealed(key, bytes).await?).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {

@@ -158,7 +158,7 @@ async fn a_store_that_never_answers_ends_the_journal_and_keeps_what_is_known() {
     let world = World::new();
     let lease = acquire(&log, &world, "one").await.unwrap();
     let journal = Journal::open(&world.context(), &lease).await.unwrap();
-    store.losses.lock().unwrap().extend([Loss::Request; 3]);
+    store.losses.lock().unwrap().extend([Loss::Request; 5]);
     let address = seachange_core::address::Address::Domain("example.org".to_owned());
     let resource = seachange_core::state::Resource::Domain { ours: true };
     let changes = vec![Change::Put { address: address.clone(), resource }];

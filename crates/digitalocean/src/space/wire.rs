@@ -92,7 +92,7 @@ impl Wire {
             // The two answers that callers act on.
             409 | 412 if conditional => {}
             404 if refusal::element(&text(), "Code") == Some("NoSuchKey") => {}
-            408 | 429 | 500.. => {
+            408 | 429 | 500 | 502.. => {
                 let code = text();
                 let code = refusal::element(&code, "Code").unwrap_or_default();
                 return Err(in_doubt(format!("HTTP {status} {code}").trim_end().to_owned()));

@@ -1,45 +1,27 @@
-//! The lock: a lease that cannot get stuck.
+//! The lock, held: a lease that cannot get stuck.
 //!
-//! Creating the next epoch is holding it. A task beats for the holder; others only watch whether the beat *changes*, by
-//! their own clock, because two clocks are never compared. A beat that stands still for the whole lease is taken over,
-//! at once if the holder's process is certainly gone from this very machine. The log's fence protects the state; what
-//! protects the cloud is [`Holding::must_hold`] before each changing request, whose margin is longer than a request can
-//! take, so that nothing of a robbed holder arrives after its successor began.
+//! A task beats for the holder. The log's fence protects the state; what protects the cloud is [`Holding::must_hold`]
+//! before each changing request, whose margin is longer than a request can take, so that nothing of a robbed holder
+//! arrives after its successor began.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use seachange_core::clock::Clock;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Log, LogError, Owner, Won, descending, number};
-use crate::context::Context;
+use super::lock::Holder;
+use super::{Log, LogError, patiently};
 
 /// A beat that stands still so long is no sign of life any more.
 pub const LEASE: Duration = Duration::from_secs(60);
 /// From one beat to the next.
 const BEAT: Duration = Duration::from_secs(10);
 /// A changing request must begin so long before the lease could end: longer than a request and its answer can take.
-const MARGIN: Duration = Duration::from_secs(30);
-/// How often a rival's beat is looked at.
-const WATCH: Duration = Duration::from_secs(2);
-
-/// What `lock/EPOCH` says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Who.
-    pub owner: Owner,
-    /// Since when, by the holder's clock.
-    pub since: Timestamp,
-    /// The epoch that was taken over, if it was not released.
-    pub breaks: Option<u64>,
-    /// Proof of authorship after a lost answer.
-    pub nonce: String,
-    /// Counts from 1.
-    pub epoch: u64,
-}
+const MARGIN: Duration = Duration::from_secs(35);
 
 /// The lock, held. Dropping it is dying: the beat stops, and the next holder has to wait for the lease to run out.
 pub struct Lease {
@@ -57,7 +39,59 @@ struct Held {
     stack: String,
     epoch: u64,
     /// When the newest beat that the store has was sent, or why there will be none.
-    beat: Mutex<Result<Instant, String>>,
+    beat: Mutex<Result<Moment, String>>,
+}
+
+/// What `lock/EPOCH.beat` says. Others only look whether it changes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Beat {
+    count: u64,
+    /// By the holder's clock, for people.
+    pub(super) at: Timestamp,
+}
+
+/// A point in time by both clocks of this machine, because one of them stands still while a laptop sleeps and the other
+/// can be set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    instant: Instant,
+    wall: SystemTime,
+}
+
+/// The wall clock, read once and counted on from there, because a task of its own cannot borrow it.
+#[derive(Debug)]
+pub(crate) struct Since {
+    at: Timestamp,
+    instant: Instant,
+}
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self { instant: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// The longer of what the two clocks say.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.instant.elapsed().max(self.wall.elapsed().unwrap_or_default())
+    }
+}
+
+impl Since {
+    pub(crate) fn now(clock: &dyn Clock) -> Self {
+        Self { at: clock.now(), instant: Instant::now() }
+    }
+
+    pub(crate) fn read(&self) -> Timestamp {
+        let passed =
+            SignedDuration::try_from(self.instant.elapsed()).unwrap_or(SignedDuration::MAX);
+        self.at.saturating_add(passed).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl Beat {
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
 }
 
 impl Holding {
@@ -65,7 +99,9 @@ impl Holding {
     pub fn must_hold(&self) -> Result<(), LogError> {
         let why = match &*self.beat() {
             Ok(beat) if beat.elapsed() + MARGIN < LEASE => return Ok(()),
-            Ok(beat) => format!("the store has not taken a heartbeat for {:?}", beat.elapsed()),
+            Ok(beat) => {
+                format!("the store has not taken a heartbeat for {} s", beat.elapsed().as_secs())
+            }
             Err(why) => why.clone(),
         };
         Err(LogError::Lost { stack: self.0.stack.clone(), epoch: self.0.epoch, why })
@@ -76,12 +112,28 @@ impl Holding {
         self.0.epoch
     }
 
-    fn beat(&self) -> std::sync::MutexGuard<'_, Result<Instant, String>> {
+    fn beat(&self) -> MutexGuard<'_, Result<Moment, String>> {
         self.0.beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Lease {
+    /// Begins to beat for a claim that was won; its request was sent at that moment.
+    pub(super) fn hold(
+        log: Log,
+        claim: String,
+        holder: Holder,
+        sent: Moment,
+        clock: &dyn Clock,
+    ) -> Self {
+        let held =
+            Held { stack: log.stack.clone(), epoch: holder.epoch, beat: Mutex::new(Ok(sent)) };
+        let holding = Holding(Arc::new(held));
+        let since = Since::now(clock);
+        let beating = tokio::spawn(beat(log.clone(), holding.clone(), claim, holder, since));
+        Self { holding, log, beating }
+    }
+
     /// What tells whether the lock is still held.
     pub fn holding(&self) -> &Holding {
         &self.holding
@@ -96,8 +148,7 @@ impl Lease {
     pub async fn release(self) -> Result<(), LogError> {
         self.beating.abort();
         let key = self.log.lock_key(self.holding.epoch(), ".released");
-        self.log.store.put(&key, b"released\n").await?;
-        Ok(())
+        Ok(patiently(|| self.log.store.put(&key, b"released\n")).await?)
     }
 }
 
@@ -107,137 +158,36 @@ impl Drop for Lease {
     }
 }
 
-impl Log {
-    /// Takes the lock, or says who has it. Watches a silent holder for as long as the lease, and then takes over.
-    pub async fn acquire(&self, context: &Context<'_>, owner: Owner) -> Result<Lease, LogError> {
-        loop {
-            let newest = self.newest_epoch().await?;
-            let breaks = match newest {
-                Some(epoch) if !self.is_released(epoch).await? => {
-                    self.must_be_silent(epoch, context).await?;
-                    Some(epoch)
-                }
-                Some(_) | None => None,
-            };
-            let epoch = newest.unwrap_or(0) + 1;
-            let holder = Holder {
-                owner: owner.clone(),
-                since: context.clock.now(),
-                breaks,
-                nonce: context.ids.next(),
-                epoch,
-            };
-            let sent = Instant::now();
-            let bytes = serde_json::to_vec(&holder).unwrap_or_default();
-            match self.win(&self.lock_key(epoch, ""), &bytes).await? {
-                Won::Yes => return Ok(self.hold(epoch, sent)),
-                // A rival was quicker: from the beginning, with the rival as the holder.
-                Won::No(_) => {}
-            }
-        }
-    }
-
-    /// Who holds the lock; `None` if nobody does.
-    pub async fn holder(&self) -> Result<Option<Holder>, LogError> {
-        let Some(epoch) = self.newest_epoch().await? else { return Ok(None) };
-        if self.is_released(epoch).await? {
-            return Ok(None);
-        }
-        self.read_holder(epoch).await
-    }
-
-    /// Ends a holding on a person's word. The holder is fenced off at its next commit after somebody else's.
-    pub async fn unlock(&self, epoch: u64) -> Result<(), LogError> {
-        self.store.put(&self.lock_key(epoch, ".released"), b"unlocked\n").await?;
-        Ok(())
-    }
-
-    fn hold(&self, epoch: u64, sent: Instant) -> Lease {
-        let held = Held { stack: self.stack.clone(), epoch, beat: Mutex::new(Ok(sent)) };
-        let holding = Holding(Arc::new(held));
-        let beating = tokio::spawn(beat(self.clone(), holding.clone()));
-        Lease { holding, log: self.clone(), beating }
-    }
-
-    /// Returns once the holder of the epoch is certainly gone or was silent for the whole lease.
-    async fn must_be_silent(&self, epoch: u64, context: &Context<'_>) -> Result<(), LogError> {
-        let Some(holder) = self.read_holder(epoch).await? else { return Ok(()) };
-        let held = || {
-            let age = context.clock.now().as_second() - holder.since.as_second();
-            LogError::Held {
-                stack: self.stack.clone(),
-                by: holder.owner.by.clone(),
-                operation: holder.owner.operation.clone(),
-                since: format!("{:.0} ({age} s ago)", holder.since),
-                epoch,
-            }
-        };
-        if holder.owner.is_gone() {
-            return Ok(());
-        }
-        if holder.owner.is_alive() {
-            return Err(held());
-        }
-        let key = self.lock_key(epoch, ".beat");
-        let began = Instant::now();
-        let first = self.store.get(&key).await?;
-        while began.elapsed() < LEASE {
-            crate::pace::sleep(WATCH, Some(&context.stop))
-                .await
-                .map_err(|_| LogError::Stopped { stack: self.stack.clone() })?;
-            if self.is_released(epoch).await? {
-                return Ok(());
-            }
-            if self.store.get(&key).await? != first {
-                return Err(held());
-            }
-        }
-        Ok(())
-    }
-
-    async fn newest_epoch(&self) -> Result<Option<u64>, LogError> {
-        let keys = self.store.list(&format!("{}/lock/", self.stack), 1).await?;
-        Ok(keys.first().and_then(|key| number(key)))
-    }
-
-    async fn is_released(&self, epoch: u64) -> Result<bool, LogError> {
-        Ok(self.store.get(&self.lock_key(epoch, ".released")).await?.is_some())
-    }
-
-    async fn read_holder(&self, epoch: u64) -> Result<Option<Holder>, LogError> {
-        let key = self.lock_key(epoch, "");
-        let Some(bytes) = self.store.get(&key).await? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| LogError::UnreadableLock {
-            key,
-            store: self.name(),
-            detail: error.to_string(),
-        })
-    }
-
-    fn lock_key(&self, epoch: u64, what: &str) -> String {
-        format!("{}/lock/{}{what}", self.stack, descending(epoch))
-    }
-}
-
 /// Beats until the lock is lost. A beat that the store does not take is tried again at the next turn.
-async fn beat(log: Log, holding: Holding) {
+async fn beat(log: Log, holding: Holding, claim: String, holder: Holder, since: Since) {
     let key = log.lock_key(holding.epoch(), ".beat");
+    let mut turns = tokio::time::interval(BEAT);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for count in 1_u64.. {
-        let sent = Instant::now();
-        let taken = log.store.put(&key, format!("{count}\n").as_bytes()).await.is_ok();
-        if let Ok(Some(newest)) = log.newest_epoch().await
-            && newest > holding.epoch()
-        {
-            *holding.beat() = Err(format!("epoch {newest} was taken by somebody else"));
-            return;
-        }
-        if let Ok(true) = log.is_released(holding.epoch()).await {
-            *holding.beat() = Err("somebody unlocked it".to_owned());
+        turns.tick().await;
+        let sent = Moment::now();
+        let bytes = serde_json::to_vec(&Beat { count, at: since.read() }).unwrap_or_default();
+        let taken = log.store.put(&key, &bytes).await.is_ok();
+        let lost = match log.is_over(holding.epoch()).await {
+            Ok(Some(why)) => Some(why),
+            Ok(None) => claim_is_gone(&log, &claim, &holder).await,
+            Err(_) => None,
+        };
+        if let Some(why) = lost {
+            *holding.beat() = Err(why);
             return;
         }
         if taken {
             *holding.beat() = Ok(sent);
         }
-        tokio::time::sleep(BEAT).await;
+    }
+}
+
+/// Nobody of ours deletes a lock. A person may, and then the same epoch can be held twice.
+async fn claim_is_gone(log: &Log, claim: &str, holder: &Holder) -> Option<String> {
+    match log.read_holder(claim).await {
+        Ok(Some(there)) if there.nonce == holder.nonce => None,
+        Ok(_) => Some("its object in the store was deleted".to_owned()),
+        Err(_) => None,
     }
 }
