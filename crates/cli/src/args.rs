@@ -48,6 +48,12 @@ pub(crate) enum Command {
     Releases(Target),
     /// Show the last lines the app wrote.
     Logs(Logs),
+    /// Look at the state, its history, and edit it by hand.
+    State {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: StateCommand,
+    },
     /// Draw the steps of a plan as a mermaid graph.
     Graph(Plan),
     /// Print the spec's JSON Schema.
@@ -226,6 +232,46 @@ pub(crate) struct Logs {
     /// How many lines.
     #[arg(long, default_value_t = 50)]
     pub(crate) lines: usize,
+}
+
+/// What to do with the state.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// List the addresses, and what each is in the cloud.
+    List(Target),
+    /// Show a whole state: the newest, or that of a serial; or one address of the newest.
+    #[command(
+        after_help = "Example:\n  seachange state show 41\n  seachange state show 'droplet.worker[1]'"
+    )]
+    Show {
+        /// A serial or an address.
+        what: Option<String>,
+        /// Of which stack.
+        #[command(flatten)]
+        spec: SpecArguments,
+    },
+    /// List the commits, newest first, with what each changed.
+    History {
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// Of which stack.
+        #[command(flatten)]
+        spec: SpecArguments,
+    },
+    /// Compare two serials; without any, the newest with the one before it.
+    #[command(after_help = "Example:\n  seachange state diff 40 42")]
+    Diff {
+        /// The older serial.
+        old: Option<u64>,
+        /// The newer serial; the newest without it.
+        new: Option<u64>,
+        /// Of which stack.
+        #[command(flatten)]
+        spec: SpecArguments,
+    },
+    /// Write the newest state's own file to stdout.
+    Pull(Target),
 }
 
 /// Options of `init`.

@@ -11,5 +11,6 @@ pub(crate) mod plan;
 pub(crate) mod releases;
 pub(crate) mod schema;
 pub(crate) mod show;
+pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod validate;

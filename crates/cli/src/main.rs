@@ -44,8 +44,8 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, printer: Printer) -> failure::Result<u8> {
     use commands::{
-        apply, completions, demo, drift, init, local, logs, plan, releases, schema, show, status,
-        validate,
+        apply, completions, demo, drift, init, local, logs, plan, releases, schema, show, state,
+        status, validate,
     };
     match command {
         Command::Init(arguments) => init::run(arguments, printer),
@@ -65,6 +65,7 @@ fn run(command: &Command, printer: Printer) -> failure::Result<u8> {
         Command::Status(arguments) => wait(status::run(arguments, printer)),
         Command::Releases(arguments) => wait(releases::run(arguments, printer)),
         Command::Logs(arguments) => wait(logs::run(arguments, printer)),
+        Command::State { command } => wait(state::run(command, printer)),
         Command::Local { command } => wait(local::run(command, printer)),
         Command::Demo(arguments) => wait(demo::run(arguments, printer)),
     }

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use seachange_core::spec::{Spec, StateLocation};
 use seachange_core::store::StateStore;
 use seachange_digitalocean::space::{Credentials, Space, SpaceConfig};
+use seachange_engine::store::Log;
 use seachange_engine::store::folder::FolderStore;
 
 use crate::env;
 use crate::failure::{Failure, Result};
+use crate::session::LOCAL_FOLDER;
+use crate::source::Source;
 
 /// Before every key in a bucket, which may hold other things too.
 const PREFIX: &str = "seachange";
@@ -41,6 +44,15 @@ pub(crate) fn open(spec: &Spec) -> Result<Arc<dyn StateStore>> {
             space(&config, credentials)
         }
     }
+}
+
+/// The log of the stack a command is about, for commands that need nothing else: no token, no key, no cloud.
+pub(crate) fn log(source: &Source) -> Result<Log> {
+    let store = match source.local {
+        true => folder(&Path::new(LOCAL_FOLDER).join("state")),
+        false => open(&source.spec)?,
+    };
+    Ok(Log::new(store, &source.spec.stack))
 }
 
 /// A bucket.

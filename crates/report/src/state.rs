@@ -84,17 +84,14 @@ pub fn one(address: &Address, resource: &Resource) -> String {
     format!("{address}  {}\n{value}\n", line(resource))
 }
 
-/// The commits, newest first, each with what it changed.
-pub fn history(commits: &[Commit<'_>]) -> String {
+/// The first `limit` of the commits, newest first, each with what it changed against the one after it.
+pub fn history(commits: &[Commit<'_>], limit: usize) -> String {
     let mut text = String::new();
-    for (commit, older) in commits.iter().zip(commits.iter().skip(1).map(Some).chain([None])) {
+    for (commit, changed) in changes(commits).take(limit) {
         let _: std::fmt::Result = writeln!(
             text,
-            "{:>6}  {:.0}  {}  {}",
-            commit.state.serial,
-            commit.at,
-            commit.by,
-            changed(older.map(|older| older.state), commit.state)
+            "{:>6}  {:.0}  {}  {changed}",
+            commit.state.serial, commit.at, commit.by,
         );
     }
     if text.is_empty() {
@@ -104,21 +101,22 @@ pub fn history(commits: &[Commit<'_>]) -> String {
 }
 
 /// The history as JSON.
-pub fn history_json(stack: &str, commits: &[Commit<'_>]) -> Value {
-    let older = commits.iter().skip(1).map(|older| Some(older.state)).chain([None]);
-    let commits: Vec<Value> = commits
-        .iter()
-        .zip(older)
-        .map(|(commit, older)| {
-            json!({
-                "serial": commit.state.serial,
-                "at": commit.at,
-                "by": commit.by,
-                "changed": changed(older, commit.state),
-            })
+pub fn history_json(stack: &str, commits: &[Commit<'_>], limit: usize) -> Value {
+    let commits: Vec<Value> = changes(commits)
+        .take(limit)
+        .map(|(commit, changed)| {
+            json!({ "serial": commit.state.serial, "at": commit.at, "by": commit.by, "changed": changed })
         })
         .collect();
     json!({ "type": "state_history", "stack": stack, "commits": commits })
+}
+
+fn changes<'c>(commits: &'c [Commit<'c>]) -> impl Iterator<Item = (&'c Commit<'c>, String)> {
+    let older = commits.iter().skip(1).map(Some).chain([None]);
+    commits
+        .iter()
+        .zip(older)
+        .map(|(commit, older)| (commit, changed(older.map(|older| older.state), commit.state)))
 }
 
 /// A unified diff of two states' own files, laid out for reading; empty if they say the same.
@@ -137,9 +135,14 @@ pub fn diff(old: &State, new: &State) -> String {
         .to_string()
 }
 
-/// What one commit changed, in a few words. Without the commit before it nothing can be told.
+/// What one commit changed, in a few words. If the one before it is not known, only the very first can be told.
 fn changed(old: Option<&State>, new: &State) -> String {
-    let Some(old) = old else { return "…".to_owned() };
+    let empty = State::empty("", &new.stack);
+    let old = match old {
+        Some(old) => old,
+        None if new.serial == 1 => &empty,
+        None => return "…".to_owned(),
+    };
     let mut words = Vec::new();
     for (address, resource) in &new.resources {
         match old.resources.get(address) {

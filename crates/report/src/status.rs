@@ -131,7 +131,7 @@ pub fn json(state: &State, observed: &Observed, drift: &[Drift]) -> Value {
 }
 
 /// What a rollback would lead to, or why it cannot be. It is planned, so that this never says other than the command.
-fn rollback(state: &State, observed: &Observed) -> Result<String, String> {
+pub(crate) fn rollback(state: &State, observed: &Observed) -> Result<String, String> {
     let said = |refusals: Vec<Refusal>| {
         let why = refusals.iter().map(|refusal| format!("{}: {}", refusal.why, refusal.observed));
         format!("not possible: {}", why.collect::<Vec<_>>().join("; "))

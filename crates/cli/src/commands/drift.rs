@@ -27,9 +27,9 @@ async fn drift(session: &Session, printer: Printer) -> Result<u8> {
         work::refresh(&context, &work::wanted(session, Purpose::Rollback), &state).await?;
     let drift = planner::drift(&state, &observed);
     if printer.json {
-        printer.out_json(&report::drift::json(&state, &drift));
+        printer.out_json(&report::drift::json(&state, &observed, &drift));
     } else {
-        printer.out(&report::drift::text(&state, &drift, printer.style()));
+        printer.out(&report::drift::text(&state, &observed, &drift, printer.style()));
     }
     Ok(if drift.is_empty() { exit::FINE } else { exit::CHANGES })
 }

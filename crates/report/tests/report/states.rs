@@ -5,7 +5,7 @@ use seachange_core::observed::HostSeen;
 use seachange_core::planner;
 use seachange_core::release::Phase;
 use seachange_core::state::State;
-use seachange_report::{Style, drift, releases, status};
+use seachange_report::{Style, drift, releases, state as state_report, status};
 
 use crate::specs::{infrastructure, webgui};
 use crate::world::{Crash, World};
@@ -94,16 +94,36 @@ fn the_history_is_newest_first() {
 }
 
 #[test]
+fn the_state_is_listed_shown_compared_and_its_history_told() {
+    let (first, world) = (World::applied(&webgui("1.0")).state, swapped());
+    let commit = |state| state_report::Commit { at: world.real.at, by: "ci", state };
+    snapshot("state_list", &state_report::list(&world.state));
+    snapshot("state_show", &state_report::show(&commit(&world.state)));
+    let commits = [commit(&world.state), commit(&first)];
+    snapshot("state_history", &state_report::history(&commits, 20));
+    assert_eq!(state_report::history(&commits, 1).lines().count(), 1);
+    assert_eq!(state_report::history_json("webgui", &commits, 9)["commits"][0]["by"], "ci");
+    let diff = state_report::diff(&first, &world.state);
+    assert!(diff.starts_with("--- webgui serial ") && diff.contains("\n+"), "{diff}");
+    assert_eq!(state_report::diff(&first, &first), "");
+    let empty = State::empty("lineage", "webgui");
+    insta::assert_snapshot!(state_report::list(&empty), @"The state of webgui holds nothing.");
+}
+
+#[test]
 fn drift_is_silent_when_nothing_moved() {
     let mut world = swapped();
     let none = planner::drift(&world.state, &world.real);
-    let text = drift::text(&world.state, &none, Style::default());
-    insta::assert_snapshot!(text, @"No drift. The stack webgui is as it was left.");
+    let text = drift::text(&world.state, &world.real, &none, Style::default());
+    insta::assert_snapshot!(text, @r"
+    No drift. The stack webgui is as it was left.
+    rollback: ready, to 1.0 on worker[1]: seachange rollback
+    ");
     let live = world.worker(2);
     world.lose(live);
     let found = planner::drift(&world.state, &world.real);
-    snapshot("drift", &drift::text(&world.state, &found, Style::default()));
-    let value = drift::json(&world.state, &found);
+    snapshot("drift", &drift::text(&world.state, &world.real, &found, Style::default()));
+    let value = drift::json(&world.state, &world.real, &found);
     assert_eq!(value["drifted"], true);
     assert_eq!(value["findings"].as_array().map(Vec::len), Some(found.len()));
 }
