@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "the whole binary is tests")]
 
+mod commits;
 mod crash;
 mod journal;
 mod lifecycle;
+mod linear;
 mod plans;
 mod release;
 mod store;
