@@ -258,7 +258,15 @@ fn failed(status: u16, html: bool) -> Response<Body> {
 }
 
 fn refuse(refusal: &Refusal) -> Response<Body> {
-    json_response(refusal.status, &json!({ "id": refusal.id, "message": refusal.message }))
+    let Refusal { status, id, message, with_root_cause } = refusal;
+    let body = match with_root_cause {
+        true => {
+            let cause = format!("rpc error: code = InvalidArgument desc = {message}");
+            json!({ "error": message, "messages": null, "root_causes": [cause] })
+        }
+        false => json!({ "id": id, "message": message }),
+    };
+    json_response(*status, &body)
 }
 
 fn json_response(status: u16, value: &Value) -> Response<Body> {

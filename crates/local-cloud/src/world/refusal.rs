@@ -10,6 +10,8 @@ pub struct Refusal {
     pub id: &'static str,
     /// A sentence.
     pub message: String,
+    /// Told in the form that only a tag's create has: an error and its root causes.
+    pub(crate) with_root_cause: bool,
 }
 
 /// The answer of everything that can be refused.
@@ -41,12 +43,19 @@ impl Refusal {
         Self::new(400, "bad_request", message)
     }
 
+    /// 400 for a tag's name, in its own form.
+    pub(crate) fn bad_tag(name: &str) -> Self {
+        let message =
+            format!("Error validating resource tag: \"{name}\" contains invalid characters");
+        Self { with_root_cause: true, ..Self::bad_request(message) }
+    }
+
     /// 429.
     pub(crate) fn too_many() -> Self {
         Self::new(429, "too_many_requests", "API Rate limit exceeded.")
     }
 
     fn new(status: u16, id: &'static str, message: impl Into<String>) -> Self {
-        Self { status, id, message: message.into() }
+        Self { status, id, message: message.into(), with_root_cause: false }
     }
 }

@@ -17,7 +17,7 @@ impl World {
     /// Creates a tag, or answers the one that is there in its own spelling.
     pub(crate) fn create_tag(&self, name: &str) -> Answer<Tag> {
         self.act(|inner, _| {
-            let name = inner.canonical_tag(name)?;
+            let name = inner.canonical_tag(name).map_err(|_| Refusal::bad_tag(name))?;
             inner.changed();
             Ok(Tag { name })
         })
