@@ -15,7 +15,7 @@ use seachange_core::journal::{Change, Entry};
 use seachange_core::state::Resource;
 use seachange_core::store::{Created, StateStore, StoreError};
 use seachange_engine::store::memory::MemoryStore;
-use seachange_engine::store::{Lease, Log, LogError, Owner};
+use seachange_engine::store::{Lease, Locking, Log, LogError, Owner};
 use seachange_engine::{Context, Journal};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -34,6 +34,8 @@ enum Action {
     Request(u64),
     /// Gets nothing done for so many seconds, its heartbeat included.
     Stall(u64),
+    /// Goes on, but for so many seconds the store hears nothing of it.
+    CutOff(u64),
     Wait(u64),
     Die,
     Release,
@@ -69,28 +71,56 @@ enum Sown {
     DeletedLock,
     /// The store takes every create, as some do once versioning is on.
     NoConditions,
+    /// The same, and a person opted in to what can be done about it.
+    NoConditionsKnown,
 }
 
 fn scripts() -> impl Strategy<Value = Vec<Script>> {
+    // Where nobody meddles, holders exclude each other in the cloud too.
+    prop_oneof![
+        3 => scripts_with(Just(Action::Request(20)).boxed()),
+        1 => scripts_with(Just(Action::Unlock).boxed()),
+    ]
+}
+
+fn scripts_with(people: BoxedStrategy<Action>) -> impl Strategy<Value = Vec<Script>> {
     let action = prop_oneof![
         3 => Just(Action::Begin),
         6 => Just(Action::Commit),
-        3 => (0..30_u64).prop_map(Action::Request),
-        2 => (1..150_u64).prop_map(Action::Stall),
+        4 => (0..30_u64).prop_map(Action::Request),
+        1 => (1..150_u64).prop_map(Action::Stall),
+        2 => (1..150_u64).prop_map(Action::CutOff),
         2 => (0..40_u64).prop_map(Action::Wait),
         1 => Just(Action::Die),
         1 => Just(Action::Release),
-        1 => Just(Action::Unlock),
+        1 => people,
     ];
+    let script = (prop::collection::vec(action, 4..24), fates())
+        .prop_map(|(actions, fates)| Script { actions, fates });
+    prop::collection::vec(script, 2..=3)
+}
+
+/// One holder is cut off from the store and goes on with the cloud; a rival waits for its chance.
+fn robberies() -> impl Strategy<Value = Vec<Script>> {
+    let requests = prop::collection::vec(0..=30_u64, 3..8);
+    (0..20_u64, 100..150_u64, requests, 0..40_u64, fates(), fates()).prop_map(
+        |(before, cut_off, requests, later, fates, rival_fates)| {
+            let mut actions = vec![Action::Begin, Action::Wait(before), Action::CutOff(cut_off)];
+            actions.extend(requests.into_iter().map(Action::Request));
+            let rival = [Action::Wait(later), Action::Begin, Action::Begin, Action::Request(30)];
+            vec![Script { actions, fates }, Script { actions: rival.to_vec(), fates: rival_fates }]
+        },
+    )
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
     let fate = prop_oneof![
         12 => (0..300_u64, 0..300_u64).prop_map(|(there, back)| Fate::Answered(there, back)),
         1 => Just(Fate::RequestLost),
         1 => Just(Fate::AnswerLost),
         1 => (0..30_u64).prop_map(Fate::Late),
     ];
-    let script = (prop::collection::vec(action, 4..24), prop::collection::vec(fate, 1..40))
-        .prop_map(|(actions, fates)| Script { actions, fates });
-    prop::collection::vec(script, 2..=3)
+    prop::collection::vec(fate, 1..40)
 }
 
 /// One client's view of the store.
@@ -161,7 +191,7 @@ impl StateStore for Client {
         let (owned, bytes) = (key.to_owned(), bytes.to_vec());
         let answer = self
             .send(async move {
-                if sown == Sown::NoConditions {
+                if matches!(sown, Sown::NoConditions | Sown::NoConditionsKnown) {
                     return store.put(&owned, &bytes).await.map(|()| Created::Yes);
                 }
                 store.create(&owned, &bytes).await
@@ -231,10 +261,9 @@ impl Writer<'_> {
             Action::Begin => self.begin().await,
             Action::Commit => self.commit().await,
             Action::Request(seconds) => self.request(seconds).await,
-            Action::Stall(seconds) => {
-                let until = Instant::now() + Duration::from_secs(seconds);
-                self.client.line().stalled_until = until;
-                sleep_until(until).await;
+            Action::Stall(seconds) => sleep_until(self.cut_off(seconds)).await,
+            Action::CutOff(seconds) => {
+                self.cut_off(seconds);
             }
             Action::Wait(seconds) => sleep(Duration::from_secs(seconds)).await,
             Action::Die => self.run = None,
@@ -249,8 +278,18 @@ impl Writer<'_> {
         }
     }
 
+    fn cut_off(&self, seconds: u64) -> Instant {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        self.client.line().stalled_until = until;
+        until
+    }
+
     fn log(&self) -> Log {
-        Log::new(Arc::new(self.client.clone()), STACK)
+        let log = Log::new(Arc::new(self.client.clone()), STACK);
+        if self.client.sown == Sown::NoConditionsKnown {
+            return log.with_locking(Locking::Advisory);
+        }
+        log
     }
 
     async fn begin(&mut self) {
@@ -275,8 +314,10 @@ impl Writer<'_> {
         let Some(run) = &mut self.run else { return };
         run.recorded += 1;
         let address = Address::Domain(format!("{}-{}.example", run.by, run.recorded));
-        let changes =
-            vec![Change::Put { address: address.clone(), resource: Resource::Domain { ours: true } }];
+        let changes = vec![Change::Put {
+            address: address.clone(),
+            resource: Resource::Domain { ours: true },
+        }];
         let Err(error) = run.journal.record(Entry::Note { changes }).await else {
             return self.truth.lock().unwrap().durable.push(address);
         };
@@ -309,7 +350,7 @@ impl Writer<'_> {
         if self.client.sown != Sown::DeletedLock {
             return drop(self.log().unlock(holder.epoch).await);
         }
-        let keys = self.client.store.list(&format!("{STACK}/lock/"), 1).await.unwrap_or_default();
+        let keys = self.client.store.list(&format!("{STACK}/lock/"), 999).await.unwrap_or_default();
         for key in keys {
             drop(self.client.store.delete(&key).await);
         }
@@ -353,6 +394,14 @@ async fn judge(store: &MemoryStore, truth: &mut Truth) {
     let log = Log::new(Arc::new(store.clone()), STACK);
     let mut commits = log.history(usize::MAX).await.unwrap();
     commits.reverse();
+    let serials: Vec<u64> = commits.iter().map(|commit| commit.state.serial).collect();
+    if let Some(pair) = serials.windows(2).find(|pair| pair[0] == pair[1]) {
+        let told = log.at(pair[0]).await;
+        if !matches!(told, Err(LogError::Forked { serial, .. }) if serial == pair[0]) {
+            truth.broken.push(format!("nobody is told of the fork: {told:?}"));
+        }
+        return;
+    }
     let mut known = BTreeMap::new();
     for (commit, serial) in commits.iter().zip(1..) {
         let (envelope, state) = (&commit.envelope, &commit.state);
@@ -384,10 +433,15 @@ async fn judge(store: &MemoryStore, truth: &mut Truth) {
     }
 }
 
-fn explore(sown: Sown, cases: u32) -> Result<(), TestError<Vec<Script>>> {
-    let config = Config { cases, max_shrink_iters: 0, failure_persistence: None, ..Config::default() };
+fn explore(
+    scripts: impl Strategy<Value = Vec<Script>>,
+    sown: Sown,
+) -> Result<(), TestError<Vec<Script>>> {
+    let cases = 500;
+    let config =
+        Config { cases, max_shrink_iters: 0, failure_persistence: None, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    TestRunner::new_with_rng(config, rng).run(&scripts(), |scripts| {
+    TestRunner::new_with_rng(config, rng).run(&scripts, |scripts| {
         let broken = play(&scripts, sown);
         prop_assert!(broken.is_empty(), "{broken:#?}");
         Ok(())
@@ -396,20 +450,31 @@ fn explore(sown: Sown, cases: u32) -> Result<(), TestError<Vec<Script>>> {
 
 #[test]
 fn whatever_happens_the_log_is_one_line_and_nothing_answered_is_lost() {
-    explore(Sown::Nothing, 2000).unwrap();
+    explore(scripts(), Sown::Nothing).unwrap();
+}
+
+#[test]
+fn nothing_of_a_robbed_holder_reaches_the_cloud_after_its_successor_began() {
+    explore(robberies(), Sown::Nothing).unwrap();
+}
+
+#[test]
+fn courtesy_keeps_holders_apart_and_what_it_cannot_keep_apart_is_told() {
+    explore(robberies(), Sown::NoConditionsKnown).unwrap();
+    explore(scripts(), Sown::NoConditionsKnown).unwrap();
 }
 
 #[test]
 fn a_writer_that_does_not_read_back_is_found() {
-    explore(Sown::NoReadBack, 2000).unwrap_err();
+    explore(scripts(), Sown::NoReadBack).unwrap_err();
 }
 
 #[test]
 fn an_unlock_that_deletes_is_found() {
-    explore(Sown::DeletedLock, 2000).unwrap_err();
+    explore(scripts(), Sown::DeletedLock).unwrap_err();
 }
 
 #[test]
 fn a_store_that_ignores_conditions_is_found() {
-    explore(Sown::NoConditions, 2000).unwrap_err();
+    explore(scripts(), Sown::NoConditions).unwrap_err();
 }

@@ -4,10 +4,13 @@
 
 mod commits;
 mod crash;
+mod history;
 mod journal;
 mod lifecycle;
 mod linear;
+mod lock;
 mod plans;
+mod probe;
 mod release;
 mod store;
 mod walk;
