@@ -158,7 +158,7 @@ async fn every_end_of_a_create_is_told_apart_and_none_is_repeated() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_address_where_nobody_listens_is_a_refusal_of_everything() {
     let gone = serve_in_turn(Vec::new()).await;
     let space = space(&gone);

@@ -1,12 +1,17 @@
 //! The log as history: pruned far below its head, led on from an earlier state, taking what a person pushes; forks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use seachange_core::journal::Entry;
-use seachange_core::state::State;
-use seachange_core::store::StateStore as _;
+use async_trait::async_trait;
+use seachange_core::address::Address;
+use seachange_core::journal::{Change, Entry};
+use seachange_core::secret::Secret;
+use seachange_core::state::{Resource, State};
+use seachange_core::store::{Created, StateStore, StoreError};
 use seachange_engine::Journal;
+use seachange_engine::seal::{Keys, Seal, SealedStore, is_sealed};
 use seachange_engine::store::memory::MemoryStore;
 use seachange_engine::store::{KEEP, Lease, Locking, Log, LogError, Pruned};
 use tokio::time::sleep;
@@ -119,6 +124,77 @@ async fn a_pushed_state_must_be_of_the_lineage_and_edited_from_the_newest() {
     sleep(Duration::from_secs(15)).await;
     let head = log.head().await.unwrap().unwrap();
     assert!(matches!(log.push(&context, &one, head).await, Err(LogError::Lost { .. })));
+}
+
+/// A store that takes no state while it is full.
+#[derive(Clone)]
+struct Full(MemoryStore, Arc<AtomicBool>);
+
+#[async_trait]
+impl StateStore for Full {
+    fn name(&self) -> String {
+        "full".to_owned()
+    }
+
+    async fn create(&self, key: &str, bytes: &[u8]) -> Result<Created, StoreError> {
+        if key.contains("/state/") && self.1.load(Ordering::Relaxed) {
+            let (operation, detail) = (format!("create {key}"), "quota".to_owned());
+            return Err(StoreError::Refused { store: self.name(), operation, detail });
+        }
+        self.0.create(key, bytes).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key).await
+    }
+
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.0.list(prefix, limit).await
+    }
+
+    async fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.0.put(key, bytes).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.0.delete(key).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_could_not_be_written_is_handed_over_and_can_be_pushed_later() {
+    let full = Arc::new(AtomicBool::new(false));
+    let store = Full(MemoryStore::new(), Arc::clone(&full));
+    let (log, world) = (Log::new(Arc::new(store), STACK), World::new());
+    let one = lease(&log, &world).await;
+    let journal = commits(&world, &one, 2).await;
+    full.store(true, Ordering::Relaxed);
+    let address = Address::Domain("learnt.example".to_owned());
+    let changes =
+        vec![Change::Put { address: address.clone(), resource: Resource::Domain { ours: true } }];
+    journal.record(Entry::Note { changes }).await.unwrap_err();
+    let rescued = journal.close();
+    assert_eq!(rescued.serial, 2, "what it builds on");
+    one.release().await.unwrap();
+    full.store(false, Ordering::Relaxed);
+    let two = lease(&log, &world).await;
+    assert_eq!(log.push(&world.context(), &two, rescued).await.unwrap().serial, 3);
+    assert!(log.head().await.unwrap().unwrap().resources.contains_key(&address));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_courtesy_writes_is_sealed_too() {
+    let store = MemoryStore::new();
+    let keys = Keys { passphrase: Some(Secret::new("correct horse")), ..Keys::default() };
+    let seal = Arc::new(Seal::new(&keys).unwrap());
+    let sealed = SealedStore::new(Arc::new(store.clone()), seal);
+    let log = Log::new(Arc::new(sealed), STACK).with_locking(Locking::Advisory);
+    let world = World::new();
+    let one = lease(&log, &world).await;
+    drop(commits(&world, &one, 1).await);
+    let keys = store.list(&format!("{STACK}/state/"), 9).await.unwrap();
+    assert!(is_sealed(&store.get(&keys[0]).await.unwrap().unwrap()));
+    assert_eq!(log.head().await.unwrap().unwrap().serial, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use http::header::{IF_NONE_MATCH, SERVER};
 use http::{HeaderName, HeaderValue, Method};
 use http_body_util::BodyExt as _;
@@ -19,6 +20,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
 use reqwest::Url;
+use tokio::time::Instant;
 
 use super::refusal;
 use crate::config::ConfigError;
@@ -26,6 +28,9 @@ use crate::transport::http_client;
 
 /// For one request, from connecting to the last byte of the answer. Well below a lease's margin.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// A connection that fails is tried again for so long. Nothing was sent by then, so that nothing is ever sent twice.
+const KNOCKING: Duration = Duration::from_secs(2);
+const BETWEEN_KNOCKS: Duration = Duration::from_millis(500);
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 /// Why a request has no usable answer.
@@ -65,20 +70,28 @@ impl Wire {
         let in_doubt = |detail: String| Failed::InDoubt { detail };
         let body = body.collect().await.map_err(|error| in_doubt(error.to_string()))?.to_bytes();
         let conditional = parts.headers.contains_key(IF_NONE_MATCH);
-        let writes = parts.method == Method::PUT;
-        if writes {
+        if parts.method == Method::PUT {
             let digest = BASE64_STANDARD.encode(Md5::digest(&body));
             let digest = HeaderValue::from_str(&digest).map_err(|e| in_doubt(e.to_string()))?;
             parts.headers.insert(CONTENT_MD5, digest);
         }
-        let request = http::Request::from_parts(parts, reqwest::Body::from(body));
-        let request = reqwest::Request::try_from(request)
-            .map_err(|error| Failed::NotSent { detail: chain(&error.without_url()) })?;
-        let answer = self.http.execute(request).await.map_err(|error| {
+        let request = http::Request::from_parts(parts, body);
+        let began = Instant::now();
+        let answer = loop {
+            let error = match self.http.execute(outgoing(&request)?).await {
+                Ok(answer) => break answer,
+                Err(error) => error,
+            };
             let sent = !error.is_connect();
             let detail = chain(&error.without_url());
-            if sent { Failed::InDoubt { detail } } else { Failed::NotSent { detail } }
-        })?;
+            if sent {
+                return Err(Failed::InDoubt { detail });
+            }
+            if began.elapsed() >= KNOCKING {
+                return Err(Failed::NotSent { detail });
+            }
+            tokio::time::sleep(BETWEEN_KNOCKS).await;
+        };
         if let Some(engine) = answer.headers().get(SERVER).and_then(|name| name.to_str().ok()) {
             *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.to_owned());
         }
@@ -101,6 +114,11 @@ impl Wire {
         }
         Ok(HttpResponse::from_parts(parts, body.to_vec().into()))
     }
+}
+
+fn outgoing(request: &http::Request<Bytes>) -> Result<reqwest::Request, Failed> {
+    reqwest::Request::try_from(request.clone())
+        .map_err(|error| Failed::NotSent { detail: chain(&error.without_url()) })
 }
 
 /// What object_store is given: the one pool, for all it does.
