@@ -300,6 +300,9 @@ pub(crate) enum LocalCommand {
         /// Most reserved IPs the account may have.
         #[arg(long, default_value_t = 3)]
         reserved_ip_limit: u64,
+        /// Refuse more than 250 requests a minute and 5,000 an hour, as DigitalOcean does.
+        #[arg(long)]
+        rate_limits: bool,
     },
     /// Forget its world.
     Reset {

@@ -12,7 +12,7 @@ mod apps;
 mod balancer;
 mod docker;
 mod forward;
-mod open;
+pub(crate) mod open;
 mod registry;
 mod sftp;
 mod ssh;

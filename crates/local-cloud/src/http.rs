@@ -5,49 +5,59 @@ mod route;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
-use crate::fault::{Effect, Rule};
+use crate::doors::open::{Door, serve_http};
+use crate::fault::{self, Effect, Rule, under};
 use crate::world::World;
-use crate::world::refusal::Refusal;
+use crate::world::refusal::{Kind, Refusal};
 
 /// The open door. It closes when this is dropped.
 #[derive(Debug)]
 pub struct Http {
     address: SocketAddr,
-    task: JoinHandle<()>,
+    _door: Door,
 }
+
+/// Why there is no answer: the connection closes without one.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer, as a rule wants it")]
+struct NoAnswer;
 
 impl Http {
     /// Opens the door; port 0 takes a free one.
     pub async fn open(world: Arc<World>, address: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let app = axum::Router::new().fallback(answer).with_state(world);
-        let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
-                tracing::warn!(%error, "the API door closed");
+        let door = Door::behind(listener, move |stream, _, closing| {
+            let world = Arc::clone(&world);
+            async move {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let world = Arc::clone(&world);
+                    async move {
+                        let (head, body) = request.into_parts();
+                        // Whoever does not send all of a request gets no answer either.
+                        let body = body.collect().await.map_err(|_| NoAnswer)?.to_bytes();
+                        answer(&world, &head, &body).await
+                    }
+                });
+                serve_http(stream, closing, service).await;
             }
         });
-        Ok(Self { address, task })
+        Ok(Self { address, _door: door })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-}
-
-impl Drop for Http {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -77,56 +87,67 @@ pub(crate) enum Reply {
 }
 
 async fn answer(
-    State(world): State<Arc<World>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response<Body> {
-    let path = uri.path().to_owned();
+    world: &World,
+    head: &Parts,
+    body: &[u8],
+) -> Result<Response<Full<Bytes>>, NoAnswer> {
+    let (method, path) = (head.method.as_str(), head.uri.path());
     if let Some(rest) = path.strip_prefix("/_local/") {
-        return admin(&world, rest, &method, &body);
+        return Ok(admin(world, rest, &head.method, body));
     }
-    world.note_request(method.as_str(), &path);
+    let number = world.note_request(method, path);
     let (allowance, token) = world.allowance();
-    let finish = |reply: Result<Response<Body>, Refusal>| {
-        with_headers(reply.unwrap_or_else(|refusal| refuse(&refusal)), allowance)
+    let reset = world.reset(&allowance);
+    let with_headers = |mut response: Response<Full<Bytes>>| {
+        set(&mut response, "ratelimit-limit", Some(allowance.limit));
+        set(&mut response, "ratelimit-remaining", Some(allowance.remaining));
+        set(&mut response, "ratelimit-reset", Some(reset));
+        set(&mut response, "x-request-id", Some(format!("local-{number:08}")));
+        response
+    };
+    let finish = |reply: Result<Response<Full<Bytes>>, Refusal>| {
+        with_headers(reply.unwrap_or_else(|refusal| refuse(&refusal)))
     };
     if let Some(retry_after) = allowance.refused {
         let mut response = finish(Err(Refusal::too_many()));
         set(&mut response, "retry-after", retry_after);
-        return response;
+        return Ok(response);
     }
-    let sent = headers
+    let sent = head
+        .headers
         .get("authorization")
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "));
     let known = sent.is_some_and(|sent| token.as_ref().is_none_or(|token| token == sent));
     if !known {
-        return finish(Err(Refusal::unauthorized()));
+        return Ok(finish(Err(Refusal::unauthorized())));
     }
-    let strike = world.with_faults(|faults| faults.strike(method.as_str(), &path));
-    let host =
-        headers.get("host").and_then(|value| value.to_str().ok()).unwrap_or("localhost").to_owned();
-    let respond = || respond(&world, method.as_str(), &uri, &host, &body);
-    match strike {
-        None | Some(Effect::ActionErrors) => finish(respond()),
-        Some(Effect::Fail { status, html, retry_after }) => {
-            let mut response = failed(status, html);
-            set(&mut response, "retry-after", retry_after);
-            with_headers(response, allowance)
+    let strike = world.with_faults(|faults| faults.strike(method, path));
+    let host = head.headers.get("host").and_then(|value| value.to_str().ok());
+    let host = host.unwrap_or("localhost");
+    let respond = || under(strike.as_ref(), || respond(world, method, &head.uri, host, body));
+    Ok(match &strike {
+        None | Some(Effect::ActionErrors | Effect::Forget) => finish(respond()),
+        Some(Effect::Fail { status, body, message, retry_after }) => {
+            let mut response = failed(*status, *body, message.as_deref());
+            set(&mut response, "retry-after", *retry_after);
+            with_headers(response)
         }
-        Some(Effect::DropBefore) => lost(),
+        Some(Effect::FailAfter { status }) => {
+            drop(respond());
+            with_headers(failed(*status, fault::Body::Json, None))
+        }
+        Some(Effect::DropBefore) => return Err(NoAnswer),
         Some(Effect::DropAfter) => {
             drop(respond());
-            lost()
+            return Err(NoAnswer);
         }
-        Some(Effect::Stall(time)) => {
+        Some(Effect::Stall { millis }) => {
             let response = finish(respond());
-            tokio::time::sleep(time.min(Duration::from_secs(3600))).await;
+            tokio::time::sleep(fault::late(*millis)).await;
             response
         }
-    }
+    })
 }
 
 fn respond(
@@ -135,7 +156,7 @@ fn respond(
     uri: &Uri,
     host: &str,
     body: &[u8],
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Full<Bytes>>, Refusal> {
     let body = match body {
         [] => Value::Null,
         bytes => serde_json::from_slice(bytes)
@@ -154,7 +175,7 @@ fn respond(
     };
     Ok(match route::route(world, &ask)? {
         Reply::Body(status, value) => json_response(status, &value),
-        Reply::Empty(status) => response(status, Body::empty()),
+        Reply::Empty(status) => response(status, Bytes::new()),
         Reply::List(key, items) => json_response(200, &page(&ask, uri.path(), host, key, items)?),
     })
 }
@@ -202,18 +223,18 @@ fn page(
 }
 
 /// The local cloud's own paths: faults to set, the world to look at.
-fn admin(world: &World, path: &str, method: &Method, body: &[u8]) -> Response<Body> {
+fn admin(world: &World, path: &str, method: &Method, body: &[u8]) -> Response<Full<Bytes>> {
     match (method.as_str(), path) {
         ("GET", "world") => json_response(200, &world.snapshot()),
         ("GET", "requests") => json_response(200, &json!(world.requests())),
         ("DELETE", "faults") => {
             world.with_faults(crate::fault::Faults::clear);
-            response(204, Body::empty())
+            response(204, Bytes::new())
         }
         ("POST", "faults") => match serde_json::from_slice::<Rule>(body) {
             Ok(rule) => {
                 world.with_faults(|faults| faults.add(rule));
-                response(204, Body::empty())
+                response(204, Bytes::new())
             }
             Err(error) => refuse(&Refusal::bad_request(error.to_string())),
         },
@@ -221,26 +242,21 @@ fn admin(world: &World, path: &str, method: &Method, body: &[u8]) -> Response<Bo
     }
 }
 
-/// An answer that never comes whole: the body ends in an error, so the connection is torn down.
-fn lost() -> Response<Body> {
-    let broken = futures::stream::once(async {
-        Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
-    });
-    let mut response = response(200, Body::from_stream(broken));
-    set(&mut response, "content-type", Some("application/json"));
-    response
-}
-
-fn failed(status: u16, html: bool) -> Response<Body> {
-    if html {
-        let page = format!(
-            "<html><head><title>{status}</title></head><body><h1>Error {status}</h1>cloudflare</body></html>"
-        );
-        let mut response = response(status, Body::from(page));
-        set(&mut response, "content-type", Some("text/html"));
-        return response;
+fn failed(status: u16, body: fault::Body, message: Option<&str>) -> Response<Full<Bytes>> {
+    match body {
+        fault::Body::Json => {}
+        fault::Body::Empty => return response(status, Bytes::new()),
+        fault::Body::Html => {
+            let page = format!(
+                "<html><head><title>{status}</title></head><body><h1>Error {status}</h1>cloudflare</body></html>"
+            );
+            let mut response = response(status, page.into());
+            set(&mut response, "content-type", Some("text/html"));
+            return response;
+        }
     }
     let id = match status {
+        401 => "unauthorized",
         403 => "forbidden",
         404 => "not_found",
         409 => "conflict",
@@ -249,53 +265,40 @@ fn failed(status: u16, html: bool) -> Response<Body> {
         429 => "too_many_requests",
         _ => "server_error",
     };
-    let message = if status == 422 {
-        "Droplet already has a pending event."
-    } else {
-        "Server was unable to give you a response."
-    };
+    let message = message.unwrap_or(match status {
+        422 => "Droplet already has a pending event.",
+        429 => "API Rate limit exceeded.",
+        _ => "Server was unable to give you a response.",
+    });
     json_response(status, &json!({ "id": id, "message": message }))
 }
 
-fn refuse(refusal: &Refusal) -> Response<Body> {
-    let Refusal { status, id, message, with_root_cause } = refusal;
-    let body = match with_root_cause {
-        true => {
+fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
+    let Refusal { status, id, message, kind } = refusal;
+    let body = match kind {
+        Kind::Tag => {
             let cause = format!("rpc error: code = InvalidArgument desc = {message}");
             json!({ "error": message, "messages": null, "root_causes": [cause] })
         }
-        false => json!({ "id": id, "message": message }),
+        Kind::Usual | Kind::Pending | Kind::Limit => json!({ "id": id, "message": message }),
     };
     json_response(*status, &body)
 }
 
-fn json_response(status: u16, value: &Value) -> Response<Body> {
-    let mut response = response(status, Body::from(value.to_string()));
+fn json_response(status: u16, value: &Value) -> Response<Full<Bytes>> {
+    let mut response = response(status, value.to_string().into());
     set(&mut response, "content-type", Some("application/json; charset=utf-8"));
     response
 }
 
-fn response(status: u16, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
+fn response(status: u16, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
 }
 
-fn with_headers(
-    mut response: Response<Body>,
-    allowance: crate::world::account::Allowance,
-) -> Response<Body> {
-    let reset = jiff::Timestamp::now().as_second()
-        + i64::try_from(allowance.reset.as_secs()).unwrap_or_default();
-    set(&mut response, "ratelimit-limit", Some(allowance.limit));
-    set(&mut response, "ratelimit-remaining", Some(allowance.remaining));
-    set(&mut response, "ratelimit-reset", Some(reset));
-    set(&mut response, "x-request-id", Some(format!("local-{:08x}", rand::random::<u32>())));
-    response
-}
-
-fn set(response: &mut Response<Body>, name: &'static str, value: Option<impl ToString>) {
+fn set(response: &mut Response<Full<Bytes>>, name: &'static str, value: Option<impl ToString>) {
     if let Some(value) = value.and_then(|value| value.to_string().parse().ok()) {
         response.headers_mut().insert(name, value);
     }

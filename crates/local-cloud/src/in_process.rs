@@ -13,13 +13,15 @@ use seachange_core::cloud::{
     ReservedIp, Size, SshKey, SshKeyId,
 };
 
-use crate::fault::Effect;
+use crate::fault::{self, Effect, under};
 use crate::world::droplets::{Filter, Progress, Status};
-use crate::world::refusal::{Answer, Refusal};
+use crate::world::refusal::{Answer, Kind, Refusal};
 use crate::world::{World, account, addresses, catalogue, dns, droplets};
 
 /// How many items a page has.
 const PAGE: usize = 200;
+/// A client waits no longer for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client of a world, in process.
 #[derive(Debug)]
@@ -50,19 +52,25 @@ impl InProcess {
         self.sent.fetch_add(1, Ordering::Relaxed);
         self.world.note_request(method, path);
         tokio::time::sleep(self.latency).await;
-        let answer = match self.world.with_faults(|faults| faults.strike(method, path)) {
-            None | Some(Effect::ActionErrors) => act(&self.world),
-            Some(Effect::Fail { status, .. }) => return Err(failed(status, &request, method)),
-            Some(Effect::DropBefore) => return Err(unknown("the connection was reset")),
-            Some(Effect::DropAfter) => {
-                drop(act(&self.world));
-                return Err(unknown("the connection was reset"));
+        let strike = self.world.with_faults(|faults| faults.strike(method, path));
+        let carry_out = || under(strike.as_ref(), || act(&self.world));
+        let answer = match &strike {
+            None | Some(Effect::ActionErrors | Effect::Forget) => carry_out(),
+            Some(Effect::Fail { status, .. }) => return Err(failed(*status, &request, method)),
+            Some(Effect::FailAfter { status }) => {
+                drop(carry_out());
+                return Err(failed(*status, &request, method));
             }
-            Some(Effect::Stall(time)) => {
-                let answer = act(&self.world);
-                tokio::time::sleep(time).await;
-                if time >= Duration::from_secs(30) {
-                    return Err(unknown("no answer within 30s"));
+            Some(Effect::DropBefore) => return Err(unknown("the connection was closed")),
+            Some(Effect::DropAfter) => {
+                drop(carry_out());
+                return Err(unknown("the connection was closed"));
+            }
+            Some(Effect::Stall { millis }) => {
+                let (answer, late) = (carry_out(), fault::late(*millis));
+                tokio::time::sleep(late.min(PATIENCE)).await;
+                if late >= PATIENCE {
+                    return Err(unknown("no answer in time"));
                 }
                 answer
             }
@@ -70,14 +78,25 @@ impl InProcess {
         answer.map_err(|refusal| refused(&refusal, &request))
     }
 
-    /// The further pages of a list of so many.
-    async fn pages(&self, items: usize) {
-        for _ in 1..items.div_ceil(PAGE) {
-            self.sent.fetch_add(1, Ordering::Relaxed);
+    /// A list, read as the HTTP client reads it: one page, then all others at the same time. Each page is cut from the
+    /// list as it is at that moment.
+    async fn list<T>(
+        &self,
+        path: &str,
+        act: impl Fn(&World) -> Answer<Vec<T>>,
+    ) -> Result<Vec<T>, CloudError> {
+        let first = self.request("GET", path, &act).await?;
+        let pages = 1..first.len().div_ceil(PAGE);
+        let mut items: Vec<T> = first.into_iter().take(PAGE).collect();
+        let act = &act;
+        let others = pages.map(|page| async move {
+            let all = self.request("GET", path, act).await?;
+            Ok(all.into_iter().skip(page * PAGE).take(PAGE).collect::<Vec<T>>())
+        });
+        for page in futures::future::try_join_all(others).await? {
+            items.extend(page);
         }
-        if items > PAGE {
-            tokio::time::sleep(self.latency).await;
-        }
+        Ok(items)
     }
 }
 
@@ -101,14 +120,13 @@ fn failed(status: u16, request: &str, method: &str) -> CloudError {
 fn refused(refusal: &Refusal, request: &str) -> CloudError {
     let request = request.to_owned();
     let detail = refusal.message.clone();
-    let text = detail.to_lowercase();
-    match refusal.status {
-        401 => CloudError::Unauthorized { detail },
-        404 => CloudError::NotFound { object: request },
-        409 => CloudError::Conflict { request, detail },
-        422 if text.contains("pending event") => CloudError::Pending { request, detail },
-        422 if text.contains("limit") => CloudError::LimitReached { request, detail },
-        429 => CloudError::RateLimited { detail },
+    match (refusal.kind, refusal.status) {
+        (Kind::Pending, _) => CloudError::Pending { request, detail },
+        (Kind::Limit, _) => CloudError::LimitReached { request, detail },
+        (_, 401) => CloudError::Unauthorized { detail },
+        (_, 404) => CloudError::NotFound { object: request },
+        (_, 409) => CloudError::Conflict { request, detail },
+        (_, 429) => CloudError::RateLimited { detail },
         _ => CloudError::Invalid { request, detail },
     }
 }
@@ -117,9 +135,7 @@ fn refused(refusal: &Refusal, request: &str) -> CloudError {
 impl Cloud for InProcess {
     async fn droplets_by_tag(&self, tag: &str) -> Result<Vec<Droplet>, CloudError> {
         let filter = Filter { tag: Some(tag.to_owned()), name: None };
-        let found =
-            self.request("GET", "/v2/droplets", |world| Ok(world.droplets(&filter))).await?;
-        self.pages(found.len()).await;
+        let found = self.list("/v2/droplets", |world| Ok(world.droplets(&filter))).await?;
         Ok(found.into_iter().map(|droplet| self.droplet_of(droplet)).collect())
     }
 
@@ -158,7 +174,7 @@ impl Cloud for InProcess {
             Err(CloudError::NotFound { .. }) => {}
             other => return other,
         }
-        let tags = self.request("GET", "/v2/tags", |world| Ok(world.tags())).await?;
+        let tags = self.list("/v2/tags", |world| Ok(world.tags())).await?;
         match tags.into_iter().find(|(found, _)| found.name.eq_ignore_ascii_case(tag)) {
             None => Ok(()),
             Some((found, _)) => gone(
@@ -174,9 +190,7 @@ impl Cloud for InProcess {
     }
 
     async fn reserved_ips(&self) -> Result<Vec<ReservedIp>, CloudError> {
-        let found =
-            self.request("GET", "/v2/reserved_ips", |world| Ok(world.reserved_ips())).await?;
-        self.pages(found.len()).await;
+        let found = self.list("/v2/reserved_ips", |world| Ok(world.reserved_ips())).await?;
         Ok(found.into_iter().map(|(reserved, locked)| reserved_of(reserved, locked)).collect())
     }
 
@@ -222,10 +236,8 @@ impl Cloud for InProcess {
     }
 
     async fn dns_records(&self, zone: &str) -> Result<Vec<DnsRecord>, CloudError> {
-        let found = self
-            .request("GET", &format!("/v2/domains/{zone}/records"), |world| world.records(zone))
-            .await?;
-        self.pages(found.len()).await;
+        let path = format!("/v2/domains/{zone}/records");
+        let found = self.list(&path, |world| world.records(zone)).await?;
         Ok(found.into_iter().map(record_of).collect())
     }
 
@@ -246,7 +258,7 @@ impl Cloud for InProcess {
         record: &DnsRecordWrite,
     ) -> Result<DnsRecord, CloudError> {
         let path = format!("/v2/domains/{zone}/records");
-        self.request("POST", &path, |world| world.write_record(zone, None, written(record)))
+        self.request("POST", &path, |world| world.create_record(zone, written(record)))
             .await
             .map(record_of)
     }
@@ -258,7 +270,8 @@ impl Cloud for InProcess {
         record: &DnsRecordWrite,
     ) -> Result<DnsRecord, CloudError> {
         let path = format!("/v2/domains/{zone}/records/{}", id.0);
-        self.request("PUT", &path, |world| world.write_record(zone, Some(id.0), written(record)))
+        let edit = |_| Ok(written(record));
+        self.request("PUT", &path, |world| world.edit_record(zone, Some(id.0), edit))
             .await
             .map(record_of)
     }

@@ -23,7 +23,7 @@ use seachange_core::image::{Digest, ImageRef};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::fault::Effect;
+use crate::fault::{self, Effect};
 use crate::images::{Images, NotHad};
 use crate::machine::containers::{self, EngineError, Env, Force, NewContainer, Restart, State};
 use crate::machine::{HAPROXY_CONFIG, Machine, Setup, shell};
@@ -88,15 +88,20 @@ impl InProcessHost {
         let broken =
             || HostError::Unreachable { address, detail: "the connection was closed".to_owned() };
         match self.world.with_faults(|faults| faults.strike("HOST", &path)) {
-            None | Some(Effect::ActionErrors) => self.reach(target, act),
+            None | Some(Effect::ActionErrors | Effect::Forget) => self.reach(target, act),
             Some(Effect::Fail { status, .. }) => {
                 Err(failed(target, call, format!("ended with status {status}")))
             }
+            Some(Effect::FailAfter { status }) => self.reach(target, act).and(Err(failed(
+                target,
+                call,
+                format!("ended with status {status}"),
+            ))),
             Some(Effect::DropBefore) => Err(broken()),
             Some(Effect::DropAfter) => self.reach(target, act).and(Err(broken())),
-            Some(Effect::Stall(time)) => {
+            Some(Effect::Stall { millis }) => {
                 let answer = self.reach(target, act);
-                pass(time).await;
+                pass(fault::late(millis)).await;
                 answer
             }
         }

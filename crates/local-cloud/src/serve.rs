@@ -1,6 +1,5 @@
 //! All doors of one world, for `--local`, `seachange local serve`, and whoever wants a DigitalOcean on this machine.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::doors::{self, Doors};
 use crate::http::Http;
-use crate::world::{Limits, StoreError, Timings, World, WorldConfig, account};
+use crate::world::{Limits, Races, StoreError, Timings, World, WorldConfig, account};
 
 /// What to serve.
 #[derive(Debug, Clone)]
@@ -25,8 +24,12 @@ pub struct ServeConfig {
     pub port: u16,
     /// How long things take.
     pub timings: Timings,
+    /// What happens at bad moments.
+    pub races: Races,
     /// The account's limits.
     pub limits: Limits,
+    /// 5,000 requests an hour and 250 a minute, as documented.
+    pub rate_limits: bool,
     /// Fingerprints that shall count as keys of the account: the world's own key stands in for them.
     pub extra_key_fingerprints: Vec<String>,
 }
@@ -38,7 +41,9 @@ impl ServeConfig {
             folder,
             port: 0,
             timings: Timings::quick(),
+            races: Races::default(),
             limits: Limits::default(),
+            rate_limits: false,
             extra_key_fingerprints: Vec::new(),
         }
     }
@@ -69,7 +74,7 @@ pub enum ServeError {
 }
 
 /// What a world is for ever, besides what happens in it.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Identity {
     seed: u64,
     block: (u8, u8),
@@ -112,38 +117,31 @@ impl Serving {
 /// Opens a folder's world and all its doors.
 pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
     let folder = config.folder;
-    let world_config = WorldConfig {
-        epoch: Timestamp::now(),
-        timings: config.timings,
-        limits: config.limits,
-        ..WorldConfig::default()
-    };
-    // The folder is locked by opening the world, so the identity beside it has one writer.
-    let probe = World::kept(world_config.clone(), &folder)?;
-    let identity = identity(&folder)?;
-    let block = claim(identity.block).await?;
+    let mut identity = Identity::default();
+    let mut public_key = String::new();
     let unreadable =
         |detail: String| ServeError::Identity { path: folder.join("identity.json"), detail };
-    let key = PrivateKey::from_openssh(&identity.ssh_private_key)
-        .map_err(|error| unreadable(error.to_string()))?;
-    let public_key =
-        key.public_key().to_openssh().map_err(|error| unreadable(error.to_string()))?;
-    let lent_keys: BTreeMap<String, String> = config
-        .extra_key_fingerprints
-        .into_iter()
-        .map(|fingerprint| (fingerprint, public_key.clone()))
-        .collect();
-    drop(probe);
-    let world = World::kept(
-        WorldConfig {
+    // The folder is ours alone while the world is open, so the identity beside it has one writer.
+    let world = World::kept(&folder, || {
+        identity = read_identity(&folder)?;
+        let key = PrivateKey::from_openssh(&identity.ssh_private_key)
+            .map_err(|error| unreadable(error.to_string()))?;
+        public_key =
+            key.public_key().to_openssh().map_err(|error| unreadable(error.to_string()))?;
+        let lent = config.extra_key_fingerprints.into_iter();
+        Ok::<_, ServeError>(WorldConfig {
             seed: identity.seed,
+            epoch: Timestamp::now(),
+            timings: config.timings,
+            races: config.races,
+            limits: config.limits,
             block: identity.block,
+            rate_limits: config.rate_limits,
             token: Some(identity.token.clone()),
-            lent_keys,
-            ..world_config
-        },
-        &folder,
-    )?;
+            lent_keys: lent.map(|fingerprint| (fingerprint, public_key.clone())).collect(),
+        })
+    })?;
+    let block = claim(identity.block).await?;
     let ssh_fingerprint = account::fingerprint(&public_key).unwrap_or_default();
     if world.key(&ssh_fingerprint).is_err() {
         world
@@ -190,7 +188,7 @@ async fn turn(world: Arc<World>) {
     }
 }
 
-fn identity(folder: &Path) -> Result<Identity, ServeError> {
+fn read_identity(folder: &Path) -> Result<Identity, ServeError> {
     let path = folder.join("identity.json");
     let failed = |detail: String| ServeError::Identity { path: path.clone(), detail };
     match std::fs::read(&path) {

@@ -13,7 +13,7 @@ pub mod refusal;
 mod store;
 pub mod tags;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -80,6 +80,25 @@ impl Timings {
     }
 }
 
+/// What the service does at bad moments, beyond taking its time; the rest of it is done by rules (`fault`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Races {
+    /// A second event on a droplet or an address is refused while one is under way.
+    pub pending_events: bool,
+    /// Writing a record gives its TTL to every record of the same name and type.
+    pub shared_ttl: bool,
+    /// Lists of droplets begin with the newest, so that a create shifts the pages of whoever reads them.
+    pub newest_first: bool,
+    /// `ratelimit-reset` names a time that has passed.
+    pub stale_reset: bool,
+}
+
+impl Default for Races {
+    fn default() -> Self {
+        Self { pending_events: true, shared_ttl: true, newest_first: false, stale_reset: false }
+    }
+}
+
 /// What a world is made of.
 #[derive(Debug, Clone)]
 pub struct WorldConfig {
@@ -89,6 +108,8 @@ pub struct WorldConfig {
     pub epoch: Timestamp,
     /// How long things take.
     pub timings: Timings,
+    /// What happens at bad moments.
+    pub races: Races,
     /// The account's limits.
     pub limits: Limits,
     /// Its loopback block: droplets in `127.A.0.0/17` from `B`, reserved IPs in the upper half.
@@ -107,6 +128,7 @@ impl Default for WorldConfig {
             seed: 1,
             epoch: Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::UNIX_EPOCH),
             timings: Timings::realistic(),
+            races: Races::default(),
             limits: Limits::default(),
             block: (77, 0),
             rate_limits: false,
@@ -140,7 +162,11 @@ pub(crate) struct Resources {
     pub(crate) reserved: BTreeMap<Ipv4Addr, addresses::Reserved>,
     pub(crate) zones: BTreeMap<String, dns::Zone>,
     pub(crate) keys: BTreeMap<u64, account::Key>,
-    due: Vec<(Timestamp, Due)>,
+    /// In the order in which it happens.
+    due: VecDeque<(Timestamp, Due)>,
+    /// Where the search for a free address begins.
+    pub(crate) next_place: u32,
+    pub(crate) next_address: u32,
 }
 
 /// What the doors share.
@@ -150,6 +176,8 @@ pub(crate) struct Inner {
     pub(crate) faults: Faults,
     pub(crate) window: account::Window,
     pub(crate) requests: Vec<(String, String)>,
+    /// Which droplet has which place in the block.
+    pub(crate) places: BTreeMap<u32, DropletId>,
     /// How many actions are under way on each.
     pub(crate) under_way: BTreeMap<droplets::Subject, u32>,
     /// Something is to be saved and told at the end of this instant.
@@ -181,10 +209,20 @@ impl World {
     }
 
     /// A world kept in a folder: what is there goes on from when it was left, and every change is saved before it is answered.
-    pub fn kept(config: WorldConfig, folder: &std::path::Path) -> Result<Arc<Self>, StoreError> {
-        let (store, resources) = store::Store::open(folder)?;
+    /// The configuration is asked for once the folder is ours alone.
+    pub fn kept<E: From<StoreError>>(
+        folder: &std::path::Path,
+        config: impl FnOnce() -> Result<WorldConfig, E>,
+    ) -> Result<Arc<Self>, E> {
+        let (store, kept) = store::Store::open(folder)?;
+        let config = config()?;
         let fresh = || Resources { next_id: 1, ..Resources::default() };
-        Ok(Self::assemble(config, resources.unwrap_or_else(fresh), Some(store)))
+        let (resources, epoch) = match kept {
+            // Time never runs backwards in a world, whatever the clock it is served by says.
+            Some((resources, saved_at)) => (resources, config.epoch.max(saved_at)),
+            None => (fresh(), config.epoch),
+        };
+        Ok(Self::assemble(WorldConfig { epoch, ..config }, resources, Some(store)))
     }
 
     fn assemble(
@@ -198,13 +236,14 @@ impl World {
             faults: Faults::default(),
             window: account::Window::default(),
             requests: Vec::new(),
+            places: BTreeMap::new(),
             under_way: BTreeMap::new(),
             dirty: false,
             begin: Instant::now(),
             store,
             changes: watch::Sender::new(0),
         };
-        inner.find_under_way();
+        inner.index();
         Arc::new(Self { inner: Mutex::new(inner) })
     }
 
@@ -276,7 +315,7 @@ impl World {
     /// When the next thing happens by itself.
     pub fn next_event(&self) -> Option<Instant> {
         let inner = self.lock();
-        let next = inner.resources.due.iter().map(|(at, _)| *at).min()?;
+        let (next, _) = *inner.resources.due.front()?;
         Some(Instant::now() + crate::machine::passed(inner.now(), next))
     }
 
@@ -298,9 +337,19 @@ impl World {
         (inner.window.count(limited), inner.config.token.clone())
     }
 
-    /// Counts a request.
-    pub(crate) fn note_request(&self, method: &str, path: &str) {
-        self.lock().requests.push((method.to_owned(), path.to_owned()));
+    /// Counts a request; its number.
+    pub(crate) fn note_request(&self, method: &str, path: &str) -> usize {
+        let mut inner = self.lock();
+        inner.requests.push((method.to_owned(), path.to_owned()));
+        inner.requests.len()
+    }
+
+    /// What `ratelimit-reset` says of an allowance.
+    pub(crate) fn reset(&self, allowance: &account::Allowance) -> i64 {
+        let inner = self.lock();
+        let now = inner.now().as_second();
+        let wait = i64::try_from(allowance.reset.as_secs()).unwrap_or_default();
+        if inner.config.races.stale_reset { now - 60 } else { now + wait }
     }
 
     /// Every request so far: method and path.
@@ -341,8 +390,13 @@ impl Inner {
     }
 
     pub(crate) fn after(&mut self, delay: Duration, due: Due) {
-        let at = self.now() + delay;
-        self.resources.due.push((at, due));
+        self.at(self.now() + delay, due);
+    }
+
+    /// Something happens at a time of its own, after what was to happen then already.
+    pub(crate) fn at(&mut self, at: Timestamp, due: Due) {
+        let place = self.resources.due.partition_point(|(other, _)| *other <= at);
+        self.resources.due.insert(place, (at, due));
     }
 
     /// Something is different now: it is saved, and the doors are told, before the request is answered.
@@ -355,20 +409,14 @@ impl Inner {
             return;
         }
         if let Some(store) = &self.store {
-            store.save(&self.resources);
+            store.save(&self.resources, self.now());
         }
         self.changes.send_modify(|count| *count += 1);
     }
 
-    pub(crate) fn droplet_at(&self, address: Ipv4Addr) -> Option<DropletId> {
-        let mut droplets = self.resources.droplets.values();
-        droplets.find(|droplet| droplet.reachable() == Some(address)).map(|droplet| droplet.id)
-    }
-
     fn advance(&mut self, now: Timestamp) {
         let mut changed = false;
-        while let Some(position) = self.next_due(now) {
-            let (at, due) = self.resources.due.remove(position);
+        while let Some((at, due)) = self.resources.due.pop_front_if(|(at, _)| *at <= now) {
             match due {
                 Due::Activate(id) => self.activate(id, at),
                 Due::Address(id) => self.give_address(id),
@@ -380,11 +428,6 @@ impl Inner {
         if changed {
             self.changed();
         }
-    }
-
-    fn next_due(&self, now: Timestamp) -> Option<usize> {
-        let due = self.resources.due.iter().enumerate().filter(|(_, (at, _))| *at <= now);
-        due.min_by_key(|(position, (at, _))| (*at, *position)).map(|(position, _)| position)
     }
 }
 

@@ -323,17 +323,9 @@ async fn every_answer_is_one_that_digitalocean_gives() {
     s.send("DELETE", "/v2/domains/example.org", none.clone(), 204).await;
 
     // Answers that say nothing of the service's own: only what they are not.
-    for (status, html) in [(500, false), (503, false), (429, false)] {
-        world.with_faults(|faults| {
-            let effect = Effect::Fail { status, html, retry_after: None };
-            faults.add(Rule {
-                method: "GET".to_owned(),
-                path: "/v2/account".to_owned(),
-                after: 0,
-                times: 1,
-                effect,
-            });
-        });
+    for status in [500, 503, 429] {
+        let rule = Rule::next("GET", "/v2/account", Effect::fail(status));
+        world.with_faults(|faults| faults.add(rule));
         s.send("GET", "/v2/account", none.clone(), status).await;
     }
 

@@ -14,9 +14,10 @@ use crate::output::Printer;
 /// Serves or resets.
 pub(crate) async fn run(command: &LocalCommand, printer: Printer) -> Result<u8> {
     match command {
-        LocalCommand::Serve { port, folder, droplet_limit, reserved_ip_limit } => {
+        LocalCommand::Serve { port, folder, droplet_limit, reserved_ip_limit, rate_limits } => {
             let mut config = ServeConfig::in_folder(folder.clone());
             config.port = *port;
+            config.rate_limits = *rate_limits;
             config.limits = Limits { droplets: *droplet_limit, reserved_ips: *reserved_ip_limit };
             serving(config, printer).await
         }

@@ -18,11 +18,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 /// Tells a connection that its door is closing.
-pub(super) type Closing = watch::Receiver<bool>;
+pub(crate) type Closing = watch::Receiver<bool>;
 
 /// An open door.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(crate) struct Door {
     closing: watch::Sender<bool>,
     /// Ends with the listening socket.
     listening: oneshot::Receiver<Infallible>,
@@ -31,7 +31,7 @@ pub(super) struct Door {
 
 impl Door {
     /// Listens, and serves each connection in a task of its own.
-    pub(super) async fn open<F, S>(socket: SocketAddr, serve: F) -> std::io::Result<Self>
+    pub(crate) async fn open<F, S>(socket: SocketAddr, serve: F) -> std::io::Result<Self>
     where
         F: Fn(TcpStream, SocketAddr, Closing) -> S + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
@@ -40,7 +40,7 @@ impl Door {
     }
 
     /// The same behind a listener that is there.
-    pub(super) fn behind<F, S>(listener: TcpListener, serve: F) -> Self
+    pub(crate) fn behind<F, S>(listener: TcpListener, serve: F) -> Self
     where
         F: Fn(TcpStream, SocketAddr, Closing) -> S + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
@@ -53,12 +53,12 @@ impl Door {
     }
 
     /// Ends everything.
-    pub(super) async fn shut(mut self) {
+    pub(crate) async fn shut(mut self) {
         self.tasks.shutdown().await;
     }
 
     /// Accepts nothing more; connections live on, knowing that the door is closed.
-    pub(super) async fn retire(mut self) {
+    pub(crate) async fn retire(mut self) {
         self.closing.send_replace(true);
         // Nothing is ever sent: it ends with the socket.
         let Err(_) = self.listening.await;
@@ -66,7 +66,7 @@ impl Door {
     }
 
     /// Accepts nothing more and waits until all connections have ended by themselves.
-    pub(super) async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         self.closing.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
     }
@@ -114,7 +114,7 @@ async fn closed(closing: &mut Closing) {
 }
 
 /// Serves HTTP/1.1 on a stream until it ends; once the door is closing, until the request in flight is answered.
-pub(super) async fn serve_http<I, S>(stream: I, mut closing: Closing, service: S)
+pub(crate) async fn serve_http<I, S>(stream: I, mut closing: Closing, service: S)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService<Incoming>,

@@ -291,25 +291,22 @@ fn domains(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
             ))
         }
         ("POST", [zone, "records"]) => {
-            let record = world.write_record(zone, None, merged(&ask.body, dns::blank(0), zone)?)?;
+            let record = world.edit_record(zone, None, |blank| merged(&ask.body, blank, zone))?;
             Ok(Reply::Body(201, json!({ "domain_record": record })))
         }
         ("GET" | "PUT" | "PATCH" | "DELETE", [zone, "records", id]) => {
             let id = number(id)?;
-            let old = world
-                .records(zone)?
-                .into_iter()
-                .find(|record| record.id == id)
-                .ok_or_else(Refusal::not_found)?;
-            match ask.method {
-                "GET" => Ok(Reply::Body(200, json!({ "domain_record": old }))),
-                "DELETE" => world.delete_record(zone, id).map(|()| Reply::Empty(204)),
-                _ => {
-                    let record =
-                        world.write_record(zone, Some(id), merged(&ask.body, old, zone)?)?;
-                    Ok(Reply::Body(200, json!({ "domain_record": record })))
-                }
+            if ask.method == "DELETE" {
+                return world.delete_record(zone, id).map(|()| Reply::Empty(204));
             }
+            let record = match ask.method {
+                "GET" => {
+                    let mut records = world.records(zone)?.into_iter();
+                    records.find(|record| record.id == id).ok_or_else(Refusal::not_found)?
+                }
+                _ => world.edit_record(zone, Some(id), |old| merged(&ask.body, old, zone))?,
+            };
+            Ok(Reply::Body(200, json!({ "domain_record": record })))
         }
         _ => Err(Refusal::not_found()),
     }

@@ -5,9 +5,13 @@ use std::net::Ipv4Addr;
 use seachange_core::cloud::DropletId;
 use serde::{Deserialize, Serialize};
 
-use super::droplets::{Action, Subject};
+use super::droplets::{Action, Effect, Progress, Subject};
 use super::refusal::{Answer, Refusal};
 use super::{Inner, World, catalogue};
+use crate::fault::{Wrong, is_at_work};
+
+/// How many reserved IPs a block has room for: more than any account may have.
+const ADDRESSES: u32 = 2_000;
 
 /// A reserved IP.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,7 +43,7 @@ impl World {
                 }
             };
             if inner.resources.reserved.len() as u64 >= inner.config.limits.reserved_ips {
-                return Err(Refusal::unprocessable(
+                return Err(Refusal::limit(
                     "You have reached the reserved IP limit of your account.",
                 ));
             }
@@ -47,7 +51,8 @@ impl World {
             let reserved = Reserved { ip, region, droplet: None };
             inner.resources.reserved.insert(ip, reserved.clone());
             let action = droplet.map(|droplet| {
-                inner.begin_action("assign_ip", Subject::Address(ip), Some(droplet))
+                let effect = Effect::PointTo(Some(droplet));
+                inner.begin_action("assign_ip", Subject::Address(ip), effect)
             });
             inner.changed();
             Ok((reserved, action))
@@ -95,7 +100,7 @@ impl World {
                 }
                 None => "unassign_ip",
             };
-            Ok(inner.begin_action(kind, Subject::Address(ip), droplet))
+            Ok(inner.begin_action(kind, Subject::Address(ip), Effect::PointTo(droplet)))
         })
     }
 
@@ -105,8 +110,13 @@ impl World {
             if inner.busy(Subject::Address(ip)) {
                 return Err(Refusal::pending("Floating IP"));
             }
-            inner.resources.reserved.remove(&ip).ok_or_else(Refusal::not_found)?;
-            inner.changed();
+            if !inner.resources.reserved.contains_key(&ip) {
+                return Err(Refusal::not_found());
+            }
+            if !is_at_work(Wrong::Forget) {
+                inner.resources.reserved.remove(&ip);
+                inner.changed();
+            }
             Ok(())
         })
     }
@@ -119,12 +129,11 @@ impl Inner {
         if self.busy(Subject::Droplet(droplet)) {
             return Err(Refusal::pending("Droplet"));
         }
-        let taken = self
-            .resources
-            .reserved
-            .values()
-            .any(|other| other.droplet == Some(droplet) && Some(other.ip) != ip);
-        if taken {
+        let points = |other: &Reserved| {
+            let coming = self.coming_to(other.ip);
+            Some(other.ip) != ip && [other.droplet, coming].contains(&Some(droplet))
+        };
+        if self.resources.reserved.values().any(points) {
             return Err(Refusal::unprocessable("The Droplet already has a floating IP."));
         }
         let elsewhere = ip
@@ -136,24 +145,39 @@ impl Inner {
         Ok(found.region.clone())
     }
 
-    /// Carries a move out at its end; whether it could be.
-    pub(super) fn end_move(&mut self, ip: Ipv4Addr, kind: &str, to: Option<DropletId>) -> bool {
-        let there = to.is_some_and(|droplet| self.resources.droplets.contains_key(&droplet));
-        let Some(reserved) = self.resources.reserved.get_mut(&ip) else { return false };
-        match kind {
-            "assign_ip" if there => reserved.droplet = to,
-            "unassign_ip" => reserved.droplet = None,
-            _ => return false,
-        }
-        true
+    /// Where the address will point when what is under way on it ends.
+    fn coming_to(&self, ip: Ipv4Addr) -> Option<DropletId> {
+        let on = Subject::Address(ip);
+        self.under_way.get(&on)?;
+        let actions = self.resources.actions.values().rev();
+        actions.filter(|action| action.on == on).find_map(|action| match action.effect {
+            Effect::PointTo(droplet) if action.status == Progress::InProgress => droplet,
+            _ => None,
+        })
     }
 
-    fn free_address(&self) -> Ipv4Addr {
+    /// Carries a move out at its end; whether it could be.
+    pub(super) fn end_move(&mut self, ip: Ipv4Addr, to: Option<DropletId>) -> bool {
+        let there = to.is_none_or(|droplet| self.resources.droplets.contains_key(&droplet));
+        match self.resources.reserved.get_mut(&ip) {
+            Some(reserved) if there => {
+                reserved.droplet = to;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The next address of the block that nobody has; one that was given back comes again only when all were used.
+    fn free_address(&mut self) -> Ipv4Addr {
         let (a, b) = self.config.block;
         let base = u32::from(Ipv4Addr::new(127, a, b.wrapping_add(128), 10));
-        let free = (0..)
-            .map(|place| Ipv4Addr::from(base + place))
-            .find(|ip| !self.resources.reserved.contains_key(ip));
-        free.unwrap_or(Ipv4Addr::LOCALHOST)
+        loop {
+            let ip = Ipv4Addr::from(base + self.resources.next_address);
+            self.resources.next_address = (self.resources.next_address + 1) % ADDRESSES;
+            if !self.resources.reserved.contains_key(&ip) {
+                return ip;
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Zones and their records. Duplicates are accepted, and records of one name share one TTL, as on the service.
+//! Zones and their records. Duplicates are accepted, and records of one name and type share one TTL, as on the service.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::World;
 use super::refusal::{Answer, Refusal};
+use crate::fault::{Wrong, is_at_work};
 
 /// A zone.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -99,29 +100,36 @@ impl World {
         })
     }
 
-    /// Creates a record (no id) or replaces one; a TTL is given to every record of the name.
-    pub(crate) fn write_record(
+    /// Creates a record.
+    pub(crate) fn create_record(&self, zone: &str, record: Record) -> Answer<Record> {
+        self.edit_record(zone, None, |_| Ok(record))
+    }
+
+    /// Makes a record what an edit of the old one says; without an id, a new one of a blank one.
+    pub(crate) fn edit_record(
         &self,
         zone: &str,
         id: Option<u64>,
-        record: Record,
+        edit: impl FnOnce(Record) -> Answer<Record>,
     ) -> Answer<Record> {
         self.act(|inner, _| {
             let fresh = inner.id();
+            let shares = inner.config.races.shared_ttl;
             let zone = inner.resources.zones.get_mut(zone).ok_or_else(Refusal::not_found)?;
-            if id.is_some_and(|id| !zone.records.contains_key(&id)) {
-                return Err(Refusal::not_found());
-            }
-            let record = Record {
-                id: id.unwrap_or(fresh),
-                data: record.data.trim_end_matches('.').to_owned(),
-                ..record
+            let old = match id {
+                Some(id) => zone.records.get(&id).cloned().ok_or_else(Refusal::not_found)?,
+                None => blank(fresh),
             };
+            let id = old.id;
+            let record = edit(old)?;
+            let data = record.data.trim_end_matches('.').to_owned();
+            let record = Record { id, data, ..record };
             check(&record, zone)?;
             for sibling in zone
                 .records
                 .values_mut()
                 .filter(|sibling| sibling.name == record.name && sibling.kind == record.kind)
+                .filter(|_| shares)
             {
                 sibling.ttl = record.ttl;
             }
@@ -135,8 +143,13 @@ impl World {
     pub(crate) fn delete_record(&self, zone: &str, id: u64) -> Answer<()> {
         self.act(|inner, _| {
             let zone = inner.resources.zones.get_mut(zone).ok_or_else(Refusal::not_found)?;
-            zone.records.remove(&id).ok_or_else(Refusal::not_found)?;
-            inner.changed();
+            if !zone.records.contains_key(&id) {
+                return Err(Refusal::not_found());
+            }
+            if !is_at_work(Wrong::Forget) {
+                zone.records.remove(&id);
+                inner.changed();
+            }
             Ok(())
         })
     }

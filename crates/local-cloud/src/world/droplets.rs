@@ -7,8 +7,12 @@ use seachange_core::cloud::{DropletCreate, DropletId};
 use serde::{Deserialize, Serialize};
 
 use super::refusal::{Answer, Refusal};
-use super::{Due, Inner, Timings, World, catalogue};
+use super::{Due, Inner, Timings, World, catalogue, tags};
+use crate::fault::{Wrong, is_at_work};
 use crate::machine::Machine;
+
+/// How many droplets a block has room for.
+const PLACES: u32 = 32_000;
 
 /// A droplet's place in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,8 +85,21 @@ pub struct Action {
     pub completed_at: Option<Timestamp>,
     /// Region slug of what it is about.
     pub region: String,
-    pub(crate) moves_to: Option<DropletId>,
+    pub(crate) effect: Effect,
     pub(crate) fails: bool,
+}
+
+/// What an action brings about at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Effect {
+    /// Nothing of its own.
+    None,
+    /// The address points there.
+    PointTo(Option<DropletId>),
+    /// The droplet has this name.
+    Name(String),
+    /// The droplet is on or off.
+    Power(Status),
 }
 
 /// How far an action is.
@@ -136,7 +153,11 @@ impl World {
                     && filter.name.as_ref().is_none_or(named)
             };
             let found = inner.resources.droplets.values().filter(fits);
-            found.map(|droplet| inner.seen(droplet)).collect()
+            let mut found: Vec<Droplet> = found.map(|droplet| inner.seen(droplet)).collect();
+            if inner.config.races.newest_first {
+                found.sort_by_key(|droplet| std::cmp::Reverse(droplet.created_at));
+            }
+            found
         })
     }
 
@@ -159,7 +180,7 @@ impl World {
     pub(crate) fn delete_droplet(&self, id: DropletId) -> Answer<()> {
         self.act(|inner, _| {
             let droplet = inner.resources.droplets.get_mut(&id).ok_or_else(Refusal::not_found)?;
-            if droplet.leaving {
+            if droplet.leaving || is_at_work(Wrong::Forget) {
                 return Ok(());
             }
             if droplet.status == Status::New {
@@ -184,23 +205,22 @@ impl World {
             if inner.busy(Subject::Droplet(id)) {
                 return Err(Refusal::pending("Droplet"));
             }
-            let droplet = inner.resources.droplets.get_mut(&id).ok_or_else(Refusal::not_found)?;
-            match kind {
-                "rename" => name
-                    .ok_or_else(|| Refusal::unprocessable("Name can't be blank"))?
-                    .clone_into(&mut droplet.name),
-                "power_off" if droplet.status == Status::Off => {
+            let droplet = inner.resources.droplets.get(&id).ok_or_else(Refusal::not_found)?;
+            let effect = match (kind, name) {
+                ("rename", Some(name)) => Effect::Name(name.to_owned()),
+                ("rename", None) => return Err(Refusal::unprocessable("Name can't be blank")),
+                ("power_off", _) if droplet.status == Status::Off => {
                     return Err(Refusal::unprocessable("Droplet is already powered off."));
                 }
-                "power_off" | "shutdown" => droplet.status = Status::Off,
-                "power_on" | "power_cycle" | "reboot" => droplet.status = Status::Active,
+                ("power_off" | "shutdown", _) => Effect::Power(Status::Off),
+                ("power_on" | "power_cycle" | "reboot", _) => Effect::Power(Status::Active),
                 _ => {
                     return Err(Refusal::unprocessable(format!(
                         "`{kind}` is not simulated by the local cloud"
                     )));
                 }
-            }
-            Ok(inner.begin_action(kind, Subject::Droplet(id), None))
+            };
+            Ok(inner.begin_action(kind, Subject::Droplet(id), effect))
         })
     }
 
@@ -246,7 +266,7 @@ impl Inner {
         let mut created = Vec::new();
         for name in &create.names {
             let id = DropletId(self.id());
-            let place = self.free_place();
+            let place = self.take_place(id);
             let droplet = Droplet {
                 id,
                 name: name.clone(),
@@ -266,8 +286,9 @@ impl Inner {
             };
             self.resources.droplets.insert(id, droplet.clone());
             let delay = self.config.timings.boot;
-            self.after(delay, Due::Activate(id));
-            let action = self.begin_action("create", Subject::Droplet(id), None);
+            let fails = is_at_work(Wrong::ActionErrors);
+            self.after(delay, if fails { Due::Vanish(id) } else { Due::Activate(id) });
+            let action = self.begin_action("create", Subject::Droplet(id), Effect::None);
             created.push((droplet, action.id));
         }
         self.changed();
@@ -307,24 +328,41 @@ impl Inner {
         if image.min_disk_gb > size.disk_gb {
             return refuse("The image is too large for this size.".to_owned());
         }
+        if !create.tags.iter().all(|tag| tags::is_sound(tag)) {
+            return Err(tags::unsound());
+        }
         let limit = self.config.limits.droplets;
         if (self.resources.droplets.len() + create.names.len()) as u64 > limit {
-            return refuse(
-                "creating this/these droplet(s) will exceed your droplet limit".to_owned(),
-            );
+            return Err(Refusal::limit(
+                "creating this/these droplet(s) will exceed your droplet limit",
+            ));
         }
         Ok(())
     }
 
-    /// The lowest place in the block that no droplet has.
-    fn free_place(&self) -> u32 {
-        let mut taken: Vec<u32> =
-            self.resources.droplets.values().map(|droplet| droplet.place).collect();
-        taken.sort_unstable();
-        (0..)
-            .zip(taken.iter().copied().chain([u32::MAX]))
-            .find(|(free, taken)| free != taken)
-            .map_or(0, |(free, _)| free)
+    /// The next place in the block that no droplet has. One that was left comes again only when all were used: whoever
+    /// still believes in a droplet's address must not meet another droplet there.
+    fn take_place(&mut self, id: DropletId) -> u32 {
+        let mut place = self.resources.next_place;
+        while self.places.contains_key(&place) {
+            place = (place + 1) % PLACES;
+        }
+        self.resources.next_place = (place + 1) % PLACES;
+        self.places.insert(place, id);
+        place
+    }
+
+    /// The droplet that has this public address.
+    pub(super) fn droplet_at(&self, address: Ipv4Addr) -> Option<DropletId> {
+        let place = u32::from(address).checked_sub(self.first_address())?;
+        let id = *self.places.get(&place)?;
+        let droplet = self.resources.droplets.get(&id)?;
+        (droplet.reachable() == Some(address)).then_some(id)
+    }
+
+    fn first_address(&self) -> u32 {
+        let (a, b) = self.config.block;
+        u32::from(Ipv4Addr::new(127, a, b, 10))
     }
 
     pub(super) fn activate(&mut self, id: DropletId, at: Timestamp) {
@@ -335,19 +373,20 @@ impl Inner {
         let machine =
             Machine::boot(id, droplet.user_data.as_deref(), at, &timings.first_boot, seed ^ id.0);
         self.resources.machines.insert(id, machine);
-        self.resources.due.push((at + timings.address, Due::Address(id)));
+        self.at(at + timings.address, Due::Address(id));
     }
 
     pub(super) fn give_address(&mut self, id: DropletId) {
-        let (a, b) = self.config.block;
+        let base = self.first_address();
         if let Some(droplet) = self.resources.droplets.get_mut(&id) {
-            let base = u32::from(Ipv4Addr::new(127, a, b, 10));
             droplet.address = Some(Ipv4Addr::from(base + droplet.place));
         }
     }
 
     pub(super) fn vanish(&mut self, id: DropletId) {
-        self.resources.droplets.remove(&id);
+        if let Some(droplet) = self.resources.droplets.remove(&id) {
+            self.places.remove(&droplet.place);
+        }
         self.resources.machines.remove(&id);
         for reserved in
             self.resources.reserved.values_mut().filter(|reserved| reserved.droplet == Some(id))
@@ -358,17 +397,24 @@ impl Inner {
 
     /// A droplet as it is seen from outside.
     fn seen(&self, droplet: &Droplet) -> Droplet {
-        Droplet { locked: self.busy(Subject::Droplet(droplet.id)), ..droplet.clone() }
+        Droplet { locked: self.is_held(Subject::Droplet(droplet.id)), ..droplet.clone() }
     }
 
     /// Whether an event is under way on it.
     pub(super) fn busy(&self, on: Subject) -> bool {
+        self.config.races.pending_events && self.is_held(on)
+    }
+
+    /// The same, whether or not it matters.
+    fn is_held(&self, on: Subject) -> bool {
         let leaving = |id| self.resources.droplets.get(&id).is_some_and(|droplet| droplet.leaving);
         self.under_way.contains_key(&on) || matches!(on, Subject::Droplet(id) if leaving(id))
     }
 
-    /// What is under way, found again from the actions of a world that was kept.
-    pub(super) fn find_under_way(&mut self) {
+    /// What is under way, and who is where, found again in a world that was kept.
+    pub(super) fn index(&mut self) {
+        self.places =
+            self.resources.droplets.values().map(|droplet| (droplet.place, droplet.id)).collect();
         let running =
             self.resources.actions.values().filter(|action| action.status == Progress::InProgress);
         for action in running {
@@ -376,14 +422,9 @@ impl Inner {
         }
     }
 
-    pub(super) fn begin_action(
-        &mut self,
-        kind: &str,
-        on: Subject,
-        moves_to: Option<DropletId>,
-    ) -> Action {
+    pub(super) fn begin_action(&mut self, kind: &str, on: Subject, effect: Effect) -> Action {
         let id = self.id();
-        let fails = self.faults.action_fails(kind);
+        let fails = is_at_work(Wrong::ActionErrors);
         let region = match on {
             Subject::Droplet(id) => {
                 self.resources.droplets.get(&id).map(|droplet| droplet.region.clone())
@@ -400,7 +441,7 @@ impl Inner {
             started_at: self.now(),
             completed_at: None,
             region: region.unwrap_or_default(),
-            moves_to,
+            effect,
             fails,
         };
         self.resources.actions.insert(id, action.clone());
@@ -414,11 +455,12 @@ impl Inner {
     pub(super) fn end_action(&mut self, id: u64, at: Timestamp) {
         let Some(action) = self.resources.actions.get(&id) else { return };
         let (on, fails) = (action.on, action.fails);
-        let (kind, moves_to) = (action.kind.clone(), action.moves_to);
+        let effect = action.effect.clone();
         let done = !fails
-            && match on {
-                Subject::Address(ip) => self.end_move(ip, &kind, moves_to),
-                Subject::Droplet(id) => self.resources.droplets.contains_key(&id),
+            && match (on, effect) {
+                (Subject::Address(ip), Effect::PointTo(droplet)) => self.end_move(ip, droplet),
+                (Subject::Address(_), _) => false,
+                (Subject::Droplet(id), effect) => self.end_on_droplet(id, effect),
             };
         if let Some(action) = self.resources.actions.get_mut(&id) {
             action.completed_at = Some(at);
@@ -430,5 +472,16 @@ impl Inner {
                 self.under_way.remove(&on);
             }
         }
+    }
+
+    /// Carries an action on a droplet out at its end; whether it could be.
+    fn end_on_droplet(&mut self, id: DropletId, effect: Effect) -> bool {
+        let Some(droplet) = self.resources.droplets.get_mut(&id) else { return false };
+        match effect {
+            Effect::None | Effect::PointTo(_) => {}
+            Effect::Name(name) => droplet.name = name,
+            Effect::Power(status) => droplet.status = status,
+        }
+        true
     }
 }

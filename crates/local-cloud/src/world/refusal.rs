@@ -10,8 +10,21 @@ pub struct Refusal {
     pub id: &'static str,
     /// A sentence.
     pub message: String,
-    /// Told in the form that only a tag's create has: an error and its root causes.
-    pub(crate) with_root_cause: bool,
+    /// Which of those that look alike.
+    pub(crate) kind: Kind,
+}
+
+/// What a refusal is about, where status and word do not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The status tells.
+    Usual,
+    /// An event holds the object.
+    Pending,
+    /// A limit of the account.
+    Limit,
+    /// A tag's name, told in the form that only a tag's create has: an error and its root causes.
+    Tag,
 }
 
 /// The answer of everything that can be refused.
@@ -30,7 +43,13 @@ impl Refusal {
 
     /// 422, because something is under way.
     pub(crate) fn pending(what: &str) -> Self {
-        Self::unprocessable(format!("{what} already has a pending event."))
+        let message = format!("{what} already has a pending event.");
+        Self { kind: Kind::Pending, ..Self::unprocessable(message) }
+    }
+
+    /// 422, because the account may not have more.
+    pub(crate) fn limit(message: &str) -> Self {
+        Self { kind: Kind::Limit, ..Self::unprocessable(message) }
     }
 
     /// 401.
@@ -47,7 +66,7 @@ impl Refusal {
     pub(crate) fn bad_tag(name: &str) -> Self {
         let message =
             format!("Error validating resource tag: \"{name}\" contains invalid characters");
-        Self { with_root_cause: true, ..Self::bad_request(message) }
+        Self { kind: Kind::Tag, ..Self::bad_request(message) }
     }
 
     /// 429.
@@ -56,6 +75,6 @@ impl Refusal {
     }
 
     fn new(status: u16, id: &'static str, message: impl Into<String>) -> Self {
-        Self { status, id, message: message.into(), with_root_cause: false }
+        Self { status, id, message: message.into(), kind: Kind::Usual }
     }
 }

@@ -79,12 +79,8 @@ impl World {
 impl Inner {
     /// The account's spelling of a tag, which is this one if it is new.
     pub(super) fn canonical_tag(&mut self, name: &str) -> Answer<String> {
-        let sound = (1..=255).contains(&name.len())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || ":-_".contains(c));
-        if !sound {
-            return Err(Refusal::unprocessable(
-                "Tags may contain letters, numbers, colons, dashes, and underscores.",
-            ));
+        if !is_sound(name) {
+            return Err(unsound());
         }
         let tag = self
             .resources
@@ -107,4 +103,15 @@ impl Inner {
             .map(|droplet| droplet.id)
             .collect()
     }
+}
+
+/// Whether it can be a tag.
+pub(super) fn is_sound(name: &str) -> bool {
+    (1..=255).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || ":-_".contains(c))
+}
+
+/// What is said of one that cannot.
+pub(super) fn unsound() -> Refusal {
+    Refusal::unprocessable("Tags may contain letters, numbers, colons, dashes, and underscores.")
 }
