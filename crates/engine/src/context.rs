@@ -62,6 +62,28 @@ impl Context<'_> {
     }
 }
 
+/// Who works on a state, and with what: all that the log and the lock ask for, and of a run's [`Context`] a part.
+#[derive(Clone)]
+pub struct Caller<'a> {
+    /// The wall clock, for what people read.
+    pub clock: &'a dyn Clock,
+    /// Where unique names come from.
+    pub ids: &'a dyn Ids,
+    /// Who hears what happens.
+    pub listener: &'a dyn Listener,
+    /// Who this is: user and host, or a CI job.
+    pub by: String,
+    /// The first stop signal.
+    pub stop: Stop,
+}
+
+impl<'a> From<&Context<'a>> for Caller<'a> {
+    fn from(context: &Context<'a>) -> Self {
+        let Context { clock, ids, listener, by, stop, .. } = context;
+        Self { clock: *clock, ids: *ids, listener: *listener, by: by.clone(), stop: stop.clone() }
+    }
+}
+
 /// What only a run needs to know of the app, and what is recorded nowhere.
 #[derive(Debug, Clone, Default)]
 pub struct AppSecrets {

@@ -20,7 +20,7 @@ pub mod store;
 pub mod walk;
 
 pub use apply::{ApplyError, apply};
-pub use context::{AppSecrets, Context, Ids, Patience, Stop};
+pub use context::{AppSecrets, Caller, Context, Ids, Patience, Stop};
 pub use journal::{Journal, JournalError};
 pub use observe::{Need, ObserveError, Wanted, observe};
 pub use recover::{RecoverError, recover};

@@ -11,7 +11,7 @@ use super::commit::{Commit, Envelope};
 use super::lease::Lease;
 use super::lock::is_claim;
 use super::{Log, LogError, number, patiently};
-use crate::context::Context;
+use crate::context::Caller;
 
 /// As many serials are kept at least.
 pub const KEEP: usize = 50;
@@ -49,7 +49,7 @@ impl Log {
     /// its new serial.
     pub async fn push(
         &self,
-        context: &Context<'_>,
+        caller: impl Into<Caller<'_>>,
         lease: &Lease,
         state: State,
     ) -> Result<State, LogError> {
@@ -68,14 +68,14 @@ impl Log {
                 unfit("serial", &state.serial, &head.serial)
             }
             // A log that lost everything takes whatever a person has.
-            Some(_) | None => self.follow(context, lease, state).await,
+            Some(_) | None => self.follow(&caller.into(), lease, state).await,
         }
     }
 
     /// Makes an earlier state the newest one, as a new serial. It needs no readable newest one: it leads out of a fork.
     pub async fn restore(
         &self,
-        context: &Context<'_>,
+        caller: impl Into<Caller<'_>>,
         lease: &Lease,
         serial: u64,
     ) -> Result<State, LogError> {
@@ -83,7 +83,7 @@ impl Log {
             return Err(LogError::Absent { stack: self.stack.clone(), serial });
         };
         let newest = self.serials(1).await?.first().copied().unwrap_or(serial);
-        self.follow(context, lease, State { serial: newest, ..earlier.state }).await
+        self.follow(&caller.into(), lease, State { serial: newest, ..earlier.state }).await
     }
 
     /// Deletes what is older than a day and not among the newest `keep`, of which there are never fewer than [`KEEP`].
@@ -138,7 +138,7 @@ impl Log {
 
     async fn follow(
         &self,
-        context: &Context<'_>,
+        caller: &Caller<'_>,
         lease: &Lease,
         mut state: State,
     ) -> Result<State, LogError> {
@@ -148,9 +148,9 @@ impl Log {
         let envelope = Envelope::new(
             parent,
             lease.holding().epoch(),
-            context.ids.next(),
-            context.clock.now(),
-            context.by.clone(),
+            caller.ids.next(),
+            caller.clock.now(),
+            caller.by.clone(),
         );
         let commit = Commit { envelope, state };
         self.append(&commit, lease.holding()).await?;

@@ -8,12 +8,13 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use seachange_core::event::Event;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::lease::{Beat, LEASE, Lease, Moment};
 use super::{Locking, Log, LogError, Owner, Won, descending, number, patiently};
-use crate::context::Context;
+use crate::context::Caller;
 use crate::pace;
 
 /// How often a rival's beat is looked at.
@@ -87,30 +88,35 @@ struct Seen {
 impl Log {
     /// Takes the lock, or says who has it. A holder that shows no sign of life is watched for as long as the lease, and
     /// then taken over.
-    pub async fn acquire(&self, context: &Context<'_>, owner: Owner) -> Result<Lease, LogError> {
-        self.acquire_within(context, owner, Duration::ZERO).await
+    pub async fn acquire(
+        &self,
+        caller: impl Into<Caller<'_>>,
+        owner: Owner,
+    ) -> Result<Lease, LogError> {
+        self.acquire_within(caller, owner, Duration::ZERO).await
     }
 
     /// The same, waiting so long for a holder that lives (`--lock-timeout`).
     pub async fn acquire_within(
         &self,
-        context: &Context<'_>,
+        caller: impl Into<Caller<'_>>,
         owner: Owner,
         wait: Duration,
     ) -> Result<Lease, LogError> {
-        let (claim, holder, sent) = self.take(context, owner, None, wait).await?;
-        Ok(Lease::hold(self.clone(), claim, holder, sent, context.clock))
+        let caller = caller.into();
+        let (claim, holder, sent) = self.take(&caller, owner, None, wait).await?;
+        Ok(Lease::hold(self.clone(), claim, holder, sent, caller.clock))
     }
 
     /// Takes the lock on a person's word, until a person releases it with [`Log::unlock`]. Nothing beats for it.
     pub async fn freeze(
         &self,
-        context: &Context<'_>,
+        caller: impl Into<Caller<'_>>,
         owner: Owner,
         message: &str,
         wait: Duration,
     ) -> Result<Holder, LogError> {
-        let (_, holder, _) = self.take(context, owner, Some(message), wait).await?;
+        let (_, holder, _) = self.take(&caller.into(), owner, Some(message), wait).await?;
         Ok(holder)
     }
 
@@ -128,9 +134,10 @@ impl Log {
     /// seconds, so that twelve tell of life, and a lease and a little of its absence.
     pub async fn status(
         &self,
-        context: &Context<'_>,
+        caller: impl Into<Caller<'_>>,
         at_most: Duration,
     ) -> Result<Option<LockStatus>, LogError> {
+        let caller = caller.into();
         let began = Instant::now();
         let mut watch = Watch::default();
         loop {
@@ -141,11 +148,11 @@ impl Log {
             let holders = self.read_holders(&newest).await?;
             let alive = self.look(&newest, &holders, &mut watch).await?;
             if alive == Alive::Unknown && began.elapsed() < at_most {
-                self.pause(WATCH, context).await?;
+                self.pause(WATCH, &caller).await?;
                 continue;
             }
             let beat = watch.seen.and_then(|seen| Beat::read(&seen.beat?));
-            let now = context.clock.now();
+            let now = caller.clock.now();
             return Ok(holders.into_iter().next().map(|holder| LockStatus {
                 holder,
                 alive,
@@ -162,7 +169,7 @@ impl Log {
 
     async fn take(
         &self,
-        context: &Context<'_>,
+        caller: &Caller<'_>,
         owner: Owner,
         message: Option<&str>,
         wait: Duration,
@@ -178,14 +185,15 @@ impl Log {
                 match self.look(newest, &holders, &mut watch).await? {
                     Alive::No => breaks = Some(newest.epoch),
                     alive => {
-                        let held = || self.held(holders.first(), newest.epoch, context);
+                        let held = || self.held(holders.first(), newest.epoch, caller);
                         if alive == Alive::Yes && began.elapsed() >= wait {
                             return Err(held());
                         }
                         if !std::mem::replace(&mut told, true) {
-                            context.note(format!("waiting: {}", held()));
+                            let text = format!("waiting: {}", held());
+                            caller.listener.event(&Event::Note { text });
                         }
-                        self.pause(WATCH, context).await?;
+                        self.pause(WATCH, caller).await?;
                         continue;
                     }
                 }
@@ -193,9 +201,9 @@ impl Log {
             let epoch = newest.map_or(0, |newest| newest.epoch) + 1;
             let holder = Holder {
                 owner: owner.clone(),
-                since: context.clock.now(),
+                since: caller.clock.now(),
                 breaks,
-                nonce: context.ids.next(),
+                nonce: caller.ids.next(),
                 epoch,
                 message: message.map(str::to_owned),
             };
@@ -218,9 +226,9 @@ impl Log {
             // lag behind, and rivals of the advisory protocol must not withdraw in step for ever.
             if began.elapsed() >= wait + LEASE {
                 let rival: Option<Holder> = serde_json::from_slice(&theirs).ok();
-                return Err(self.held(rival.as_ref(), epoch, context));
+                return Err(self.held(rival.as_ref(), epoch, caller));
             }
-            self.pause(some_of(WATCH, &context.ids.next()), context).await?;
+            self.pause(some_of(WATCH, &caller.ids.next()), caller).await?;
         }
     }
 
@@ -278,13 +286,13 @@ impl Log {
         })
     }
 
-    fn held(&self, holder: Option<&Holder>, epoch: u64, context: &Context<'_>) -> LogError {
+    fn held(&self, holder: Option<&Holder>, epoch: u64, caller: &Caller<'_>) -> LogError {
         let stack = self.stack.clone();
         let Some(holder) = holder else {
             let (by, operation) = ("somebody".to_owned(), "unknown".to_owned());
             return LogError::Held { stack, by, operation, since: "just now".to_owned(), epoch };
         };
-        let age = context.clock.now().as_second() - holder.since.as_second();
+        let age = caller.clock.now().as_second() - holder.since.as_second();
         let (by, since) = (holder.owner.by.clone(), format!("{:.0} ({age} s ago)", holder.since));
         match &holder.message {
             Some(message) => LogError::Frozen { stack, by, since, epoch, message: message.clone() },
@@ -295,8 +303,8 @@ impl Log {
         }
     }
 
-    async fn pause(&self, pause: Duration, context: &Context<'_>) -> Result<(), LogError> {
-        pace::sleep(pause, Some(&context.stop))
+    async fn pause(&self, pause: Duration, caller: &Caller<'_>) -> Result<(), LogError> {
+        pace::sleep(pause, Some(&caller.stop))
             .await
             .map_err(|_| LogError::Stopped { stack: self.stack.clone() })
     }
