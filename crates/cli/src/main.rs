@@ -14,6 +14,7 @@ mod session;
 mod source;
 mod store;
 mod work;
+mod world;
 
 use std::process::ExitCode;
 

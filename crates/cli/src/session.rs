@@ -1,7 +1,7 @@
 //! The composition root: the only place that chooses which cloud, which hosts, which registry and which store.
 //!
-//! With `--local` the local cloud is started inside this process and talked to over its sockets, by the same client and
-//! with the same code as DigitalOcean would be.
+//! With `--local` the local cloud is started inside this process, or joined if another one serves it, and talked to over
+//! its sockets, by the same client and with the same code as DigitalOcean would be.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use seachange_digitalocean as digitalocean;
 use seachange_engine::context::{AppSecrets, Context, Ids, Patience, Stop};
 use seachange_engine::store::Log;
 use seachange_host::{Dial, Keys, OciRegistry, RegistryConfig, SshHost};
-use seachange_local_cloud::serve::{ServeConfig, Serving, serve};
 
 use crate::checks::Processes;
 use crate::env;
@@ -25,6 +24,7 @@ use crate::output::Printer;
 use crate::progress::Progress;
 use crate::source::Source;
 use crate::store;
+use crate::world::World;
 
 /// DigitalOcean's API.
 const DEFAULT_URL: &str = "https://api.digitalocean.com";
@@ -41,7 +41,7 @@ pub(crate) struct Session {
     progress: Progress,
     stop: Stop,
     ids: RandomIds,
-    serving: Option<Serving>,
+    world: Option<World>,
 }
 
 /// Where things are and how to get in: DigitalOcean's account, or what the local cloud supplies instead.
@@ -53,7 +53,7 @@ struct Surroundings {
     mirror: Option<String>,
     dial: Dial,
     state: Arc<dyn StateStore>,
-    serving: Option<Serving>,
+    world: Option<World>,
 }
 
 impl Session {
@@ -75,7 +75,7 @@ impl Session {
     }
 
     fn assemble(spec: Spec, surroundings: Surroundings, printer: Printer) -> Result<Self> {
-        let Surroundings { api_url, token, keys, passphrase, mirror, dial, state, serving } =
+        let Surroundings { api_url, token, keys, passphrase, mirror, dial, state, world } =
             surroundings;
         let cloud = {
             let mut config = digitalocean::Config::new(token);
@@ -113,7 +113,7 @@ impl Session {
             progress: Progress::new(printer),
             stop,
             ids: RandomIds,
-            serving,
+            world,
         })
     }
 
@@ -138,7 +138,7 @@ impl Session {
     /// How long to wait for what. The local cloud is quick, and answers at once.
     fn patience(&self) -> Patience {
         let mut patience = Patience::default();
-        if self.serving.is_some() {
+        if self.world.is_some() {
             patience.poll_first = Duration::from_millis(50);
         }
         patience
@@ -159,15 +159,15 @@ impl Session {
         seachange_core::cloud::Cloud::requests_sent(&self.cloud)
     }
 
-    /// The local cloud, if there is one.
-    pub(crate) fn serving(&self) -> Option<&Serving> {
-        self.serving.as_ref()
+    /// What the local cloud adds to ports below 1024, if there is one.
+    pub(crate) fn port_offset(&self) -> Option<u16> {
+        self.world.as_ref().map(World::port_offset)
     }
 
-    /// Ends the local cloud, if there is one, with its world on disk.
+    /// Leaves the local cloud, if there is one, with its world on disk.
     pub(crate) async fn close(self) {
-        if let Some(serving) = self.serving {
-            serving.shutdown().await;
+        if let Some(world) = self.world {
+            world.leave().await;
         }
     }
 }
@@ -210,28 +210,23 @@ fn for_real(spec: &Spec) -> Result<Surroundings> {
         mirror: env::get(env::REGISTRY_MIRROR),
         dial: offset.map_or(Dial::default(), Dial::offset_privileged),
         state,
-        serving: None,
+        world: None,
     })
 }
 
 async fn locally(spec: &Spec, folder: PathBuf) -> Result<Surroundings> {
     let state = store::folder(&folder.join("state"));
-    let mut config = ServeConfig::in_folder(folder.clone());
-    config.extra_key_fingerprints = spec.ssh.iter().flat_map(|ssh| ssh.fingerprints()).collect();
-    let serving = serve(config).await.map_err(|error| {
-        Failure::of(&error)
-            .while_(format!("the local cloud in {} cannot be started", folder.display()))
-            .help("if another command is using it, wait for that one; to begin anew: seachange local reset")
-    })?;
+    let fingerprints: Vec<String> = spec.ssh.iter().flat_map(|ssh| ssh.fingerprints()).collect();
+    let world = World::enter(&folder, &fingerprints).await?;
     Ok(Surroundings {
-        api_url: serving.api_url.clone(),
-        token: serving.token.clone(),
-        keys: spec.ssh.is_some().then(|| Keys::Text(serving.ssh_private_key.clone())),
+        api_url: world.api_url().to_owned(),
+        token: world.token().clone(),
+        keys: spec.ssh.is_some().then(|| Keys::Text(world.ssh_private_key().clone())),
         passphrase: None,
-        mirror: Some(serving.registry_url.clone()),
-        dial: Dial::offset_privileged(serving.port_offset),
+        mirror: Some(world.registry_url().to_owned()),
+        dial: Dial::offset_privileged(world.port_offset()),
         state,
-        serving: Some(serving),
+        world: Some(world),
     })
 }
 

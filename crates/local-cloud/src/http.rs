@@ -238,6 +238,13 @@ fn admin(world: &World, path: &str, method: &Method, body: &[u8]) -> Response<Fu
             }
             Err(error) => refuse(&Refusal::bad_request(error.to_string())),
         },
+        ("POST", "lent_keys") => match serde_json::from_slice::<Vec<String>>(body) {
+            Ok(fingerprints) => {
+                world.lend_keys(&fingerprints);
+                response(204, Bytes::new())
+            }
+            Err(error) => refuse(&Refusal::bad_request(error.to_string())),
+        },
         _ => refuse(&Refusal::not_found()),
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::doors::{self, Doors};
 use crate::http::Http;
+use crate::join;
 use crate::world::{Limits, Races, StoreError, Timings, World, WorldConfig, account};
 
 /// What to serve.
@@ -75,11 +76,11 @@ pub enum ServeError {
 
 /// What a world is for ever, besides what happens in it.
 #[derive(Default, Serialize, Deserialize)]
-struct Identity {
+pub(crate) struct Identity {
     seed: u64,
     block: (u8, u8),
-    token: String,
-    ssh_private_key: String,
+    pub(crate) token: String,
+    pub(crate) ssh_private_key: String,
 }
 
 /// A world being served.
@@ -102,12 +103,14 @@ pub struct Serving {
     doors: Doors,
     http: Http,
     turning: JoinHandle<()>,
+    folder: PathBuf,
     _block: TcpListener,
 }
 
 impl Serving {
-    /// Closes all doors. The world is on disk already.
+    /// Closes all doors, once other processes that joined have ended. The world is on disk already.
     pub async fn shutdown(self) {
+        let _door = join::last_out(&self.folder).await;
         self.turning.abort();
         self.doors.shutdown().await;
         drop(self.http);
@@ -155,10 +158,14 @@ pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
         .await
         .map_err(listen("the registry's port".to_owned()))?;
     let turning = tokio::spawn(turn(Arc::clone(&world)));
+    let api_url = format!("http://{}", http.address());
+    let registry_url = format!("http://{}", doors.registry());
+    join::invite(&folder, &api_url, &registry_url)
+        .map_err(|error| unreadable(format!("cannot write beside it: {error}")))?;
     Ok(Serving {
-        api_url: format!("http://{}", http.address()),
+        api_url,
         token: Secret::new(identity.token),
-        registry_url: format!("http://{}", doors.registry()),
+        registry_url,
         ssh_private_key: Secret::new(identity.ssh_private_key),
         ssh_fingerprint,
         port_offset: doors::PORT_OFFSET,
@@ -166,6 +173,7 @@ pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
         doors,
         http,
         turning,
+        folder,
         _block: block,
     })
 }

@@ -123,7 +123,7 @@ async fn entrance(session: &Session) -> Result<(SocketAddr, String)> {
         domain.records.first().map(|record| format!("{}.{}", record.name, domain.zone))
     });
     let listen = session.spec.load_balancer.as_ref().map(|balancer| balancer.listen);
-    let offset = session.serving().map(|serving| serving.port_offset);
+    let offset = session.port_offset();
     match (balancer, domain, listen, offset) {
         (Some(ip), Some(domain), Some(listen), Some(offset)) => {
             let port = if listen < 1024 { listen + offset } else { listen };
@@ -140,7 +140,7 @@ async fn further_plan(session: &Session, printer: Printer) -> Result<bool> {
     work::settle(&context, &mut state).await?;
     let observed = work::refresh(&context, &work::wanted(session, Purpose::Apply), &state).await?;
     let plan = work::plan(session, Purpose::Apply, &PlanOptions::default(), &state, &observed)?;
-    super::plan::show(&plan, args::Format::Text, printer);
+    super::plan::show(&plan, args::Format::Text, &[], printer);
     Ok(plan.is_empty())
 }
 

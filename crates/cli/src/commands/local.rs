@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use seachange_engine::context::Stop;
+use seachange_local_cloud::join;
 use seachange_local_cloud::serve::{ServeConfig, serve};
 use seachange_local_cloud::world::Limits;
 
@@ -10,6 +11,7 @@ use crate::args::LocalCommand;
 use crate::env;
 use crate::failure::{Context as _, Failure, Result};
 use crate::output::Printer;
+use crate::world::busy;
 
 /// Serves or resets.
 pub(crate) async fn run(command: &LocalCommand, printer: Printer) -> Result<u8> {
@@ -29,7 +31,11 @@ async fn serving(config: ServeConfig, printer: Printer) -> Result<u8> {
     let folder = config.folder.clone();
     let serving = serve(config)
         .await
-        .context(|| format!("the local cloud in {} cannot be started", folder.display()))?;
+        .context(|| format!("the local cloud in {} cannot be started", folder.display()))
+        .map_err(|failure| match join::served_by(&folder) {
+            Some(_) => failure.help(busy(&folder)),
+            None => failure,
+        })?;
     let key = folder.join("id_ed25519");
     write_key(&key, serving.ssh_private_key.expose())
         .context(|| format!("cannot write {}", key.display()))?;
@@ -74,6 +80,11 @@ fn write_key(path: &Path, text: &str) -> std::io::Result<()> {
 fn reset(folder: &Path, printer: Printer) -> Result<u8> {
     if !folder.join("world.json").exists() {
         return Err(Failure::new(format!("{} holds no local world", folder.display())));
+    }
+    if join::served_by(folder).is_some() {
+        return Err(
+            Failure::new(format!("the world in {} is in use", folder.display())).help(busy(folder))
+        );
     }
     std::fs::remove_dir_all(folder).context(|| format!("cannot remove {}", folder.display()))?;
     printer.talk(&format!("removed {}", folder.display()));

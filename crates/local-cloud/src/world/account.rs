@@ -118,6 +118,17 @@ impl World {
         })
     }
 
+    /// Lends further fingerprints the key that stands in for those lent already, or else the account's first.
+    pub(crate) fn lend_keys(&self, fingerprints: &[String]) {
+        self.act(|inner, _| {
+            let stand_in = inner.config.lent_keys.values().next().cloned();
+            let own = || inner.resources.keys.values().next().map(|key| key.public_key.clone());
+            let Some(public_key) = stand_in.or_else(own) else { return };
+            let lent = fingerprints.iter().map(|found| (found.clone(), public_key.clone()));
+            inner.config.lent_keys.extend(lent);
+        });
+    }
+
     /// Adds a key.
     pub(crate) fn add_key(&self, name: &str, public_key: &str) -> Answer<Key> {
         self.act(|inner, _| {
