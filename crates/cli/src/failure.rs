@@ -10,6 +10,8 @@ pub(crate) struct Failure {
     pub(crate) causes: Vec<String>,
     /// Text shown as it is, before the causes (rendered diagnostics).
     pub(crate) shown: Option<String>,
+    /// The same for machines, one by one.
+    pub(crate) diagnostics: Vec<serde_json::Value>,
     /// The next command or remedy.
     pub(crate) help: Option<String>,
 }
@@ -20,7 +22,7 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 impl Failure {
     /// A failure in one sentence.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { causes: vec![message.into()], shown: None, help: None }
+        Self { causes: vec![message.into()], shown: None, diagnostics: Vec::new(), help: None }
     }
 
     /// A failure from an error and all its sources, with the remedy for it if one is known.
@@ -31,7 +33,12 @@ impl Failure {
             causes.push(error.to_string());
             source = error.source();
         }
-        Self { causes, shown: None, help: crate::hint::of(error).map(str::to_owned) }
+        Self {
+            causes,
+            shown: None,
+            diagnostics: Vec::new(),
+            help: crate::hint::of(error).map(str::to_owned),
+        }
     }
 
     /// With the next command.
@@ -63,7 +70,10 @@ impl Failure {
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "type": "diagnostic",
+            "@level": "error",
+            "@message": self.causes.join(": "),
             "level": "error",
+            "diagnostics": self.diagnostics,
             "causes": self.causes,
             "text": self.shown,
             "help": self.help,

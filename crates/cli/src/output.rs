@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Command};
 use crate::env;
 
 /// How to speak.
@@ -10,6 +10,8 @@ use crate::env;
 pub(crate) struct Printer {
     /// Data as JSON.
     pub(crate) json: bool,
+    /// With `json`: one object a line while something runs, instead of one document at the end.
+    pub(crate) stream: bool,
     /// Colour on stdout.
     pub(crate) colour: bool,
     /// Bars and questions are possible: a terminal on both ends, and not CI.
@@ -22,6 +24,7 @@ impl Printer {
         let terminal = std::io::stdout().is_terminal();
         Self {
             json: arguments.json,
+            stream: arguments.json && runs(&arguments.command),
             colour: terminal
                 && !arguments.no_color
                 && !arguments.json
@@ -65,6 +68,14 @@ impl Printer {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).is_ok_and(|_| answer.trim() == "yes")
     }
+}
+
+/// Whether a command changes the world, and so has something to tell while it does.
+fn runs(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Apply(_) | Command::Destroy(_) | Command::Rollback(_) | Command::Demo(_)
+    )
 }
 
 /// Writes a text and a final newline if it has none. A reader that went away (`| head`) is no error.

@@ -1,4 +1,5 @@
-//! Shows a run's events: bars on a terminal, plain lines in CI, one JSON object a line with `--json`.
+//! Shows a run's events: bars on a terminal, plain lines in CI, one JSON object a line with `--json`. A command that only
+//! looks has one JSON document to give, so what it does meanwhile is told on stderr.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -36,7 +37,7 @@ impl Progress {
 
 impl Listener for Progress {
     fn event(&self, event: &Event) {
-        if self.printer.json {
+        if self.printer.stream {
             self.printer.out_json(&wording::json(event, jiff::Timestamp::now()));
             return;
         }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use seachange_core::diagnostic::{self, Severity};
+use seachange_core::diagnostic::{self, Diagnostic, Severity};
 use seachange_core::spec::{self, Spec, Variables};
+use serde_json::{Value, json};
 
 use crate::args::SpecArguments;
 use crate::env;
@@ -25,6 +26,8 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     pub(crate) spec: Spec,
     pub(crate) local: bool,
+    /// What its author should know, as JSON: shown already, but a reader of JSON reads nothing else.
+    pub(crate) warnings: Vec<Value>,
 }
 
 /// Which variables must have a value.
@@ -60,17 +63,19 @@ impl Source {
             diagnostic::Source { name: path.display().to_string(), text: spec::shown(&bytes) };
         let errors = diagnostics.iter().filter(|found| found.severity == Severity::Error).count();
         let shown = diagnostic::render(&source, &diagnostics, printer.colour);
+        let found: Vec<Value> = diagnostics.iter().map(|found| as_json(&source, found)).collect();
         match spec {
             Some(spec) if errors == 0 => {
                 if !diagnostics.is_empty() {
                     printer.talk(&shown);
                 }
-                Ok(Self { path, spec, local: arguments.local })
+                Ok(Self { path, spec, local: arguments.local, warnings: found })
             }
             _ => {
                 let noun = if errors == 1 { "error" } else { "errors" };
                 let mut failure = Failure::new(format!("{} has {errors} {noun}", path.display()));
                 failure.shown = Some(shown);
+                failure.diagnostics = found;
                 Err(failure)
             }
         }
@@ -82,6 +87,20 @@ impl Source {
         let _: std::io::Result<()> = Path::new(RECENT).parent().map_or(Ok(()), fs::create_dir_all);
         let _: std::io::Result<()> = fs::write(RECENT, path.to_string_lossy().as_bytes());
     }
+}
+
+/// One problem for a machine. Its place, not its source line, which may be a secret.
+fn as_json(source: &diagnostic::Source, found: &Diagnostic) -> Value {
+    let place = found.span.as_ref().map(|span| diagnostic::position(&source.text, span.start));
+    json!({
+        "severity": match found.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "message": found.message,
+        "file": source.name,
+        "line": place.map(|(line, _)| line),
+        "column": place.map(|(_, column)| column),
+        "path": found.path,
+        "help": found.help,
+    })
 }
 
 fn find(arguments: &SpecArguments) -> Result<PathBuf> {

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use seachange_core::plan::{self, Plan, Purpose, check};
-use seachange_report as report;
 
-use crate::args::{self, PlanOptions, RunOptions};
+use crate::args::{self, Format, PlanOptions, RunOptions};
 use crate::failure::{Failure, Result};
 use crate::output::Printer;
 use crate::session::Session;
@@ -160,8 +159,8 @@ fn contradictions(
 /// Shows the plan and asks, if that is needed and possible.
 fn approve(plan: &Plan, job: &Job, printer: Printer) -> Result<bool> {
     let exact = job.saved.is_some();
-    if !exact && !printer.json {
-        printer.out(&report::plan::text(&report::plan::view(plan), printer.style()));
+    if !exact {
+        super::plan::show(plan, Format::Text, &[], printer);
     }
     if plan.is_empty() || job.dry_run {
         return Ok(false);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use seachange_core::plan::{self, Plan, Purpose};
 use seachange_report as report;
+use serde_json::Value;
 
 use crate::args::{self, Format};
 use crate::failure::{Context as _, Result};
@@ -19,12 +20,17 @@ const COMMENT: usize = 65_536;
 pub(crate) async fn run(arguments: &args::Plan, printer: Printer) -> Result<u8> {
     let source = Source::read(&arguments.spec, Need::Whole, printer)?;
     let session = Session::open(&source, printer).await?;
-    let outcome = plan(&session, arguments, printer).await;
+    let outcome = plan(&session, &source, arguments, printer).await;
     session.close().await;
     outcome
 }
 
-async fn plan(session: &Session, arguments: &args::Plan, printer: Printer) -> Result<u8> {
+async fn plan(
+    session: &Session,
+    source: &Source,
+    arguments: &args::Plan,
+    printer: Printer,
+) -> Result<u8> {
     let context = session.context(1);
     let purpose = if arguments.destroy { Purpose::Destroy } else { Purpose::Apply };
     let mut state = work::state(session, &context).await?;
@@ -34,16 +40,20 @@ async fn plan(session: &Session, arguments: &args::Plan, printer: Printer) -> Re
     if let Some(path) = &arguments.out {
         save(&plan, path)?;
     }
-    show(&plan, arguments.format, printer);
+    show(&plan, arguments.format, &source.warnings, printer);
     let changes = arguments.detailed_exitcode && !plan.is_empty();
     Ok(if changes { exit::CHANGES } else { exit::FINE })
 }
 
-/// Shows a plan in a format.
-pub(crate) fn show(plan: &Plan, format: Format, printer: Printer) {
+/// Shows a plan in a format. Warnings about its spec have been shown to people; machines get them with the plan.
+pub(crate) fn show(plan: &Plan, format: Format, warnings: &[Value], printer: Printer) {
     let view = report::plan::view(plan);
     match format {
-        _ if printer.json => printer.out_json(&report::plan::json(plan)),
+        _ if printer.json => {
+            let mut object = report::plan::json(plan);
+            object["warnings"] = warnings.into();
+            printer.out_json(&object);
+        }
         Format::Text => printer.out(&report::plan::text(&view, printer.style())),
         Format::Markdown => printer.out(&report::plan::markdown(&view, COMMENT)),
         Format::Gitlab => printer.out_json(&report::plan::gitlab(plan)),

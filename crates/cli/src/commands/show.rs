@@ -10,7 +10,7 @@ use crate::output::Printer;
 
 /// Reads and shows it.
 pub(crate) fn run(arguments: &Show, printer: Printer) -> Result<u8> {
-    super::plan::show(&read(&arguments.plan)?, arguments.format, printer);
+    super::plan::show(&read(&arguments.plan)?, arguments.format, &[], printer);
     Ok(crate::exit::FINE)
 }
 

@@ -9,7 +9,9 @@ use crate::source::{Need, Source};
 pub(crate) fn run(arguments: &SpecArguments, printer: Printer) -> Result<u8> {
     let source = Source::read(arguments, Need::Whole, printer)?;
     if printer.json {
-        printer.out_json(&serde_json::json!({ "valid": true, "stack": source.spec.stack }));
+        printer.out_json(&serde_json::json!({
+            "valid": true, "stack": source.spec.stack, "warnings": source.warnings,
+        }));
     } else {
         printer.out(&format!("{} is valid: stack {}", source.path.display(), source.spec.stack));
     }
