@@ -13,27 +13,36 @@ use crate::wording;
 
 /// What steps are about, by number: most events know only the number, and steps run side by side.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names(BTreeMap<usize, String>);
+pub struct Names {
+    steps: BTreeMap<usize, String>,
+    /// What the release is at.
+    phase: Option<&'static str>,
+}
 
 impl Names {
     /// The names of a plan's steps.
     pub fn of(plan: &Plan) -> Self {
-        Self(plan.steps.iter().map(|step| (step.id, wording::effect(&step.effect))).collect())
+        let steps = plan.steps.iter().map(|step| (step.id, wording::effect(&step.effect)));
+        Self { steps: steps.collect(), phase: None }
     }
 
-    /// Learns a step's name from its start, for a listener that was there before the plan.
+    /// Learns a step's name from its start, for a listener that was there before the plan, and the release's phase.
     pub fn learn(&mut self, event: &Event) {
-        if let Event::StepStarted { step, addresses, .. } = event
-            && !addresses.is_empty()
-        {
-            self.0.insert(*step, about(addresses));
+        match event {
+            Event::StepStarted { step, addresses, .. } if !addresses.is_empty() => {
+                self.steps.insert(*step, about(addresses));
+            }
+            Event::Phase { phase } => self.phase = Some(phase.word()),
+            _ => {}
         }
     }
 
     /// The line for a log, with the step's name in it.
     pub fn line(&self, event: &Event) -> Option<String> {
-        let name = |step: &usize| self.0.get(step).cloned().unwrap_or(format!("step {step}"));
+        let name = |step: &usize| self.steps.get(step).cloned().unwrap_or(format!("step {step}"));
         match event {
+            // Its own line has said so already.
+            Event::StepProgress { what, .. } if self.phase == Some(what) => None,
             Event::StepProgress { step, what } => Some(format!("    {}: {what}", name(step))),
             Event::StepFinished { step, outcome, what, took } => Some(format!(
                 "  {}: {} {what} ({})",

@@ -21,9 +21,9 @@ pub fn summary(record: &RunRecord, plan: &Plan) -> String {
         Purpose::Destroy => "Destroy",
     };
     let cost = format!(
-        "{} requests, {} commits, {:.1} s.",
-        record.requests,
-        record.commits,
+        "{}, {}, {:.1} s.",
+        number(record.requests, "request"),
+        number(record.commits, "commit"),
         record.took.as_secs_f64()
     );
     if record.succeeded() {
@@ -68,6 +68,10 @@ pub fn summary(record: &RunRecord, plan: &Plan) -> String {
         "{word} {why}: {done} steps done and recorded, {failed} failed, {skipped} not tried.{release} {cost}\n\
          The same command goes on from here."
     )
+}
+
+fn number(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Every failure: the object, what was being done, the causes, the evidence, the next command. Empty if there is none.
