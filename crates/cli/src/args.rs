@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use seachange_core::address::Address;
 
 /// Terraform for one thing, done completely: an app on DigitalOcean droplets, released without downtime.
 #[derive(Debug, Parser)]
@@ -220,10 +221,13 @@ pub(crate) struct Show {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Example:\n  seachange logs -f specs/webgui.yaml --standby --lines 100")]
 pub(crate) struct Logs {
+    /// Of this worker, as plans and errors call it: droplet.worker[2].
+    #[arg(conflicts_with_all = ["worker", "standby"])]
+    pub(crate) address: Option<Address>,
     /// Which spec.
     #[command(flatten)]
     pub(crate) spec: SpecArguments,
-    /// Of this worker instead of the live one.
+    /// Of the worker with this number instead of the live one.
     #[arg(long, value_name = "N", conflicts_with = "standby")]
     pub(crate) worker: Option<u32>,
     /// Of the standby (the first one, if there are more) instead of the live one.

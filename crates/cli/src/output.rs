@@ -14,6 +14,8 @@ pub(crate) struct Printer {
     pub(crate) stream: bool,
     /// Colour on stdout.
     pub(crate) colour: bool,
+    /// Colour on stderr.
+    pub(crate) colour_talk: bool,
     /// Bars and questions are possible: a terminal on both ends, and not CI.
     pub(crate) interactive: bool,
 }
@@ -21,14 +23,12 @@ pub(crate) struct Printer {
 impl Printer {
     /// From what was typed and where we run.
     pub(crate) fn new(arguments: &Arguments) -> Self {
-        let terminal = std::io::stdout().is_terminal();
+        let plain = arguments.no_color || arguments.json || env::is_set(env::NO_COLOR);
         Self {
             json: arguments.json,
             stream: arguments.json && runs(&arguments.command),
-            colour: terminal
-                && !arguments.no_color
-                && !arguments.json
-                && !env::is_set(env::NO_COLOR),
+            colour: !plain && std::io::stdout().is_terminal(),
+            colour_talk: !plain && std::io::stderr().is_terminal(),
             interactive: std::io::stdin().is_terminal()
                 && std::io::stderr().is_terminal()
                 && !arguments.json

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use seachange_core::address::Address;
 use seachange_core::event::{Event, Listener};
 use seachange_report::event as wording;
 
@@ -22,7 +23,16 @@ pub(crate) struct Progress {
 #[derive(Debug)]
 struct Bars {
     screen: MultiProgress,
-    running: Mutex<BTreeMap<usize, ProgressBar>>,
+    running: Mutex<BTreeMap<usize, Bar>>,
+}
+
+/// What is shown of a step under way.
+#[derive(Debug)]
+struct Bar {
+    about: Vec<Address>,
+    /// What it does; what is seen meanwhile is shown behind it.
+    doing: String,
+    shown: ProgressBar,
 }
 
 impl Progress {
@@ -61,28 +71,32 @@ impl Bars {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::StepStarted { step, addresses, what } => {
-                let style = ProgressStyle::with_template("  {spinner} {prefix}: {msg} [{elapsed}]")
-                    .unwrap_or_else(|_| ProgressStyle::default_spinner());
-                let bar = self.screen.add(ProgressBar::new_spinner()).with_style(style);
-                let names: Vec<String> =
-                    addresses.iter().take(3).map(ToString::to_string).collect();
-                bar.set_prefix(names.join(", "));
-                bar.set_message(what.clone());
-                bar.enable_steady_tick(Duration::from_millis(120));
-                running.insert(*step, bar);
+                running.insert(*step, self.bar(addresses, what));
             }
             Event::StepProgress { step, what } => {
-                if let Some(bar) = running.get(step) {
-                    bar.set_message(what.clone());
+                if let Some(bar) = running.get_mut(step) {
+                    bar.doing.clone_from(what);
+                    bar.shown.set_message(what.clone());
                 }
             }
             Event::StepFinished { step, .. } | Event::StepFailed { step, .. } => {
                 if let Some(bar) = running.remove(step) {
-                    bar.finish_and_clear();
+                    bar.shown.finish_and_clear();
                 }
                 self.print(line);
             }
-            Event::Pull { .. } | Event::Probe { .. } => {}
+            Event::Probe { worker, seen, in_a_row, needed } => {
+                let seen = match worker {
+                    Some(_) => format!("{seen} ({in_a_row} of {needed})"),
+                    None => seen.clone(),
+                };
+                meanwhile(&running, *worker, &seen);
+            }
+            Event::Pull { worker, bytes, total, .. } => {
+                let mega = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
+                let of = total.map(|total| format!(" of {}", mega(total))).unwrap_or_default();
+                meanwhile(&running, Some(*worker), &format!("pulled {}{of} MB", mega(*bytes)));
+            }
             Event::RefreshStarted
             | Event::RefreshFinished { .. }
             | Event::RunStarted { .. }
@@ -94,9 +108,30 @@ impl Bars {
         }
     }
 
+    fn bar(&self, about: &[Address], doing: &str) -> Bar {
+        let style = ProgressStyle::with_template("  {spinner} {elapsed:>4} {prefix}: {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let names: Vec<String> = about.iter().take(3).map(ToString::to_string).collect();
+        let more = if about.len() > 3 { ", …" } else { "" };
+        let shown = self.screen.add(ProgressBar::new_spinner()).with_style(style);
+        shown.set_prefix(names.join(", ") + more);
+        shown.set_message(doing.to_owned());
+        shown.enable_steady_tick(Duration::from_millis(120));
+        Bar { about: about.to_vec(), doing: doing.to_owned(), shown }
+    }
+
     fn print(&self, line: Option<&str>) {
         if let Some(line) = line {
             let _: std::io::Result<()> = self.screen.println(line);
         }
+    }
+}
+
+/// Shows what is seen while a step does what it does: the worker's own step, else the release.
+fn meanwhile(running: &BTreeMap<usize, Bar>, worker: Option<u32>, seen: &str) {
+    let about = |address: &Address| running.values().find(|bar| bar.about.contains(address));
+    let own = worker.and_then(|worker| about(&Address::Worker(worker)));
+    if let Some(Bar { doing, shown, .. }) = own.or_else(|| about(&Address::Release)) {
+        shown.set_message(format!("{doing}: {seen}"));
     }
 }

@@ -62,7 +62,7 @@ impl Source {
         let source =
             diagnostic::Source { name: path.display().to_string(), text: spec::shown(&bytes) };
         let errors = diagnostics.iter().filter(|found| found.severity == Severity::Error).count();
-        let shown = diagnostic::render(&source, &diagnostics, printer.colour);
+        let shown = diagnostic::render(&source, &diagnostics, printer.colour_talk);
         let found: Vec<Value> = diagnostics.iter().map(|found| as_json(&source, found)).collect();
         match spec {
             Some(spec) if errors == 0 => {

@@ -172,5 +172,9 @@ fn approve(plan: &Plan, job: &Job, printer: Printer) -> Result<bool> {
         return Err(Failure::new("there is no terminal to ask on; nothing was changed")
             .help("look at the plan with `seachange plan --out FILE` and `seachange apply FILE`, or add --auto-approve"));
     }
-    Ok(printer.ask("\nDo you want to do this?"))
+    let yes = printer.ask("\nDo you want to do this?");
+    if !yes {
+        printer.talk("nothing was changed");
+    }
+    Ok(yes)
 }

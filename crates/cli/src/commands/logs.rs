@@ -37,10 +37,11 @@ async fn logs(session: &Session, arguments: &Logs, printer: Printer) -> Result<u
         .and_then(|ip| observed.reserved_ips.get(&ip)?.droplet)
         .and_then(|droplet| state.address_of(droplet)?.worker());
     let standby = || state.workers().map(|(number, _)| number).find(|&number| Some(number) != live);
-    let worker = match arguments.worker {
-        Some(number) => Some(number),
-        None if arguments.standby => standby(),
-        None => live,
+    let worker = match (&arguments.address, arguments.worker) {
+        (Some(address), _) => address.worker(),
+        (None, Some(number)) => Some(number),
+        (None, None) if arguments.standby => standby(),
+        (None, None) => live,
     };
     let droplet = worker.and_then(|number| state.droplet(&Address::Worker(number)));
     let (Some(worker), Some(droplet)) = (worker, droplet) else {
