@@ -14,14 +14,11 @@ use crate::failure::{Failure, Result};
 use crate::session::LOCAL_FOLDER;
 use crate::source::Source;
 
-/// Before every key in a bucket, which may hold other things too.
-const PREFIX: &str = "seachange";
-
 /// The store the spec names. No request is sent.
 pub(crate) fn open(spec: &Spec) -> Result<Arc<dyn StateStore>> {
     match &spec.state {
         StateLocation::Local { path } => Ok(folder(Path::new(path))),
-        StateLocation::Spaces { bucket, region, endpoint } => {
+        StateLocation::Spaces { bucket, region, endpoint, prefix, path_style } => {
             let credentials = env::spaces_key().ok_or_else(|| {
                 let (first, second) = (env::SPACES_KEY, env::AWS_KEY);
                 Failure::new(format!(
@@ -38,8 +35,8 @@ pub(crate) fn open(spec: &Spec) -> Result<Arc<dyn StateStore>> {
                 // What is signed must name some region; stores that have none take this one.
                 region: region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
                 endpoint: endpoint.clone(),
-                prefix: PREFIX.to_owned(),
-                path_style: endpoint.is_some(),
+                prefix: prefix.clone(),
+                path_style: *path_style,
             };
             space(&config, credentials)
         }

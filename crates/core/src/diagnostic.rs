@@ -1,10 +1,13 @@
 //! Problems found in a text, each with its place, shown in rustc's look.
 //!
-//! A place that holds a secret is shown as its key only: the source line goes into terminals and CI logs.
+//! Source lines go into terminals and CI logs: a text that may hold secrets comes in with them blotted out
+//! ([`spec::shown`](crate::spec::shown)), and no control character of it goes out.
 
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{
+    AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str,
+};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,9 +107,12 @@ fn group<'a>(source: &'a Source, found: &'a Diagnostic) -> Group<'a> {
         let snippet =
             Snippet::source(source.text.as_str()).path(source.name.as_str()).annotation(annotation);
         group = group.element(snippet);
+    } else {
+        group = group.element(Origin::path(source.name.as_str()));
     }
     if let Some(help) = &found.help {
-        group = group.element(Level::HELP.message(help.as_str()));
+        // A help may quote the text, and the renderer takes a message as it is: no escape sequence may pass.
+        group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
     }
     group
 }

@@ -121,9 +121,20 @@ impl FromStr for ImageRef {
         if name.is_empty() || !path.split('/').all(part) {
             return Err(bad("a repository has lower-case letters, digits, `.`, `_`, `-` and `/`"));
         }
+        if !is_host(registry) {
+            return Err(bad("a registry is a host name, with a port if it has its own"));
+        }
         let tag = tag.or_else(|| digest.is_none().then(|| "latest".to_owned()));
         Ok(Self { registry: registry.to_owned(), repository: path, tag, digest })
     }
+}
+
+fn is_host(registry: &str) -> bool {
+    let (host, port) = registry.split_once(':').unwrap_or((registry, "443"));
+    host.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+        && port.bytes().all(|b| b.is_ascii_digit())
+        && port.parse::<u16>().is_ok()
 }
 
 fn is_tag(tag: &str) -> bool {

@@ -8,8 +8,12 @@ mod compile;
 mod document;
 mod format;
 mod keys;
+mod problems;
+mod redact;
+mod rules;
 mod schema;
 mod shape;
+mod suggest;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -18,41 +22,31 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::bootstrap::hex;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::Diagnostic;
 use crate::host::Credentials;
 use crate::image::ImageRef;
 use crate::secret::Secret;
 use crate::settings::{Health, Settings, Verify};
 
+use problems::Problems;
 pub use schema::schema;
 pub use variables::Variables;
 
 /// Reads a spec: the spec and its warnings, or everything that is wrong with it. Never panics, in bounded memory.
 pub fn read(text: &[u8], variables: &Variables<'_>) -> (Option<Spec>, Vec<Diagnostic>) {
-    let mut problems = Vec::new();
-    let spec = document::parse(text, &mut problems)
-        .and_then(|root| check::check(&root, &shape::SPEC, "", variables, &mut problems))
-        .and_then(|root| compile::compile(&root, &mut problems));
-    // In the order of the text; what has no place comes first.
-    problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
-    let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
-    (spec.filter(|_| !refused), problems)
+    let mut problems = Problems::default();
+    let root = document::parse(text, &mut problems)
+        .and_then(|root| check::check(&root, &shape::SPEC, "", variables, &mut problems));
+    if let Some(root) = &root {
+        rules::check(root, &mut problems);
+    }
+    let spec = root.as_ref().and_then(compile::compile);
+    (spec.filter(|_| !problems.refuse()), problems.told())
 }
 
-/// The text as it may be shown: what stands in the place of a secret is blotted out, byte by byte.
+/// The text as it may be shown: what is or may be a secret is blotted out, and every other byte stays in its place.
 pub fn shown(text: &[u8]) -> String {
-    let mut bytes = String::from_utf8_lossy(text).into_owned().into_bytes();
-    if let Some(root) = document::parse(text, &mut Vec::new()) {
-        for span in document::secrets(&root) {
-            if let Some(secret) = bytes.get_mut(span) {
-                secret
-                    .iter_mut()
-                    .filter(|byte| !byte.is_ascii_whitespace())
-                    .for_each(|byte| *byte = b'*');
-            }
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_default()
+    redact::shown(text)
 }
 
 /// One stack, as its owner wants it.
@@ -64,6 +58,8 @@ pub struct Spec {
     pub region: String,
     /// Where the state is kept.
     pub state: StateLocation,
+    /// How states and saved plans are encrypted, if they are.
+    pub encryption: Option<Encryption>,
     /// The way into the droplets; without it nothing is contacted over SSH.
     pub ssh: Option<Ssh>,
     /// The droplets that run the app.
@@ -96,7 +92,24 @@ pub enum StateLocation {
         region: Option<String>,
         /// Another endpoint than the region's.
         endpoint: Option<String>,
+        /// Before every key: the bucket may hold other things too.
+        prefix: String,
+        /// The bucket in the path instead of in the host name.
+        path_style: bool,
     },
+}
+
+/// What states and saved plans are sealed with, and opened with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encryption {
+    /// Seals, unless there are recipients, and opens.
+    pub passphrase: Option<Secret>,
+    /// Seal: public keys.
+    pub recipients: Vec<String>,
+    /// Open as well: private keys and earlier passphrases.
+    pub keys: Vec<Secret>,
+    /// Plain text is refused.
+    pub required: bool,
 }
 
 /// The way into the droplets.
@@ -281,6 +294,7 @@ impl Spec {
             stack,
             region,
             state,
+            encryption: _,
             ssh,
             workers,
             floating_ip,

@@ -32,11 +32,13 @@ fn read(text: &[u8], vars: &[(&str, &str)]) -> (Option<Spec>, String) {
     (spec, render(&source, &problems, false))
 }
 
-const EVERYTHING: [(&str, &str); 4] = [
+const EVERYTHING: [(&str, &str); 6] = [
     ("VERSION", "1.0"),
     ("PRIVKEY_PLAIN", "key-canary"),
     ("REGISTRY_USER", "user-canary"),
     ("REGISTRY_PASSWORD", "password-canary"),
+    ("STATE_PASSPHRASE", "passphrase-canary"),
+    ("STATE_PASSPHRASE_OLD", "earlier-canary"),
 ];
 
 #[test]

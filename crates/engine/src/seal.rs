@@ -18,6 +18,7 @@ use age::secrecy::{ExposeSecret as _, SecretString};
 use age::{DecryptError, Decryptor, EncryptError, Encryptor, Identity, Recipient};
 use async_trait::async_trait;
 use seachange_core::secret::Secret;
+use seachange_core::spec::Encryption;
 use seachange_core::store::{Created, StateStore, StoreError};
 
 /// How an age file begins.
@@ -31,19 +32,6 @@ const AGE_IDENTITY: &str = "AGE-SECRET-KEY-1";
 const WORK: u8 = if cfg!(test) { 10 } else { 17 };
 /// More work than this is not done for anybody's file.
 const MOST_WORK: u8 = 20;
-
-/// What to seal with and what to open with.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Keys {
-    /// Seals, unless there are recipients, and opens.
-    pub passphrase: Option<Secret>,
-    /// Seal: `age1…`, `ssh-ed25519 …` or `ssh-rsa …`.
-    pub recipients: Vec<String>,
-    /// Open: `AGE-SECRET-KEY-1…`, the text of an OpenSSH private key, or a passphrase.
-    pub others: Vec<Secret>,
-    /// Plain text is refused.
-    pub required: bool,
-}
 
 /// Why something cannot be sealed or opened. No text and no key is ever part of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,7 +104,7 @@ pub fn is_sealed(bytes: &[u8]) -> bool {
 
 impl Seal {
     /// Checks the keys. No passphrase is tried yet.
-    pub fn new(keys: &Keys) -> Result<Self, SealError> {
+    pub fn new(keys: &Encryption) -> Result<Self, SealError> {
         let recipients = keys.recipients.iter().enumerate().map(|(at, text)| recipient(at, text));
         let recipients: Vec<_> = recipients.collect::<Result<_, _>>()?;
         if recipients.is_empty() && keys.passphrase.is_none() {
@@ -124,7 +112,7 @@ impl Seal {
         }
         let mut passphrases: Vec<SecretString> = keys.passphrase.iter().map(secret).collect();
         let mut identities = Vec::new();
-        for (at, key) in keys.others.iter().enumerate() {
+        for (at, key) in keys.keys.iter().enumerate() {
             match identity(at, key.expose())? {
                 Some(identity) => identities.push(identity),
                 None => passphrases.push(secret(key)),
@@ -373,15 +361,21 @@ mod tests {
     use age::secrecy::ExposeSecret as _;
     use seachange_core::secret::Secret;
 
-    use super::{Keys, Seal, SealError, is_sealed};
+    use seachange_core::spec::Encryption;
+
+    use super::{Seal, SealError, is_sealed};
+
+    fn nothing() -> Encryption {
+        Encryption { passphrase: None, recipients: Vec::new(), keys: Vec::new(), required: false }
+    }
 
     const TEXT: &[u8] = b"{\"format\":1}\n";
 
-    fn passphrase(text: &str, others: &[&str]) -> Seal {
-        Seal::new(&Keys {
+    fn passphrase(text: &str, keys: &[&str]) -> Seal {
+        Seal::new(&Encryption {
             passphrase: Some(Secret::new(text)),
-            others: others.iter().map(|text| Secret::new(*text)).collect(),
-            ..Keys::default()
+            keys: keys.iter().map(|text| Secret::new(*text)).collect(),
+            ..nothing()
         })
         .unwrap()
     }
@@ -405,10 +399,10 @@ mod tests {
         let (one, two) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
         let stranger = age::x25519::Identity::generate();
         let seal = |opens: &age::x25519::Identity| {
-            Seal::new(&Keys {
+            Seal::new(&Encryption {
                 recipients: vec![one.to_public().to_string(), two.to_public().to_string()],
-                others: vec![Secret::new(opens.to_string().expose_secret())],
-                ..Keys::default()
+                keys: vec![Secret::new(opens.to_string().expose_secret())],
+                ..nothing()
             })
             .unwrap()
         };
@@ -422,10 +416,10 @@ mod tests {
     #[test]
     fn a_changed_or_cut_text_is_refused() {
         let identity = age::x25519::Identity::generate();
-        let keys = Keys {
+        let keys = Encryption {
             recipients: vec![identity.to_public().to_string()],
-            others: vec![Secret::new(identity.to_string().expose_secret())],
-            ..Keys::default()
+            keys: vec![Secret::new(identity.to_string().expose_secret())],
+            ..nothing()
         };
         let seal = Seal::new(&keys).unwrap();
         let sealed = seal.close(TEXT).unwrap();
@@ -440,17 +434,17 @@ mod tests {
     #[test]
     fn plain_text_is_read_until_encryption_is_required() {
         assert_eq!(passphrase("p", &[]).open(TEXT).as_deref(), Ok(TEXT));
-        let keys = Keys { passphrase: Some(Secret::new("p")), required: true, ..Keys::default() };
+        let keys = Encryption { passphrase: Some(Secret::new("p")), required: true, ..nothing() };
         assert_eq!(Seal::new(&keys).unwrap().open(TEXT), Err(SealError::Plain));
     }
 
     #[test]
     fn what_cannot_be_used_is_named_by_its_number_and_never_shown() {
-        assert_eq!(Seal::new(&Keys::default()).unwrap_err(), SealError::NothingToSealWith);
-        let keys = |recipients: &[&str], others: &[&str]| Keys {
+        assert_eq!(Seal::new(&nothing()).unwrap_err(), SealError::NothingToSealWith);
+        let keys = |recipients: &[&str], keys: &[&str]| Encryption {
             recipients: recipients.iter().map(|&text| text.to_owned()).collect(),
-            others: others.iter().map(|&text| Secret::new(text)).collect(),
-            ..Keys::default()
+            keys: keys.iter().map(|&text| Secret::new(text)).collect(),
+            ..nothing()
         };
         let wrong = Seal::new(&keys(&["age1nonsense"], &[])).unwrap_err();
         assert_eq!(wrong, SealError::Recipient { number: 1 });

@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use seachange_core::address::Address;
 use seachange_core::journal::{Change, Entry};
 use seachange_core::secret::Secret;
+use seachange_core::spec::Encryption;
 use seachange_core::state::{Resource, State};
 use seachange_core::store::{Created, StateStore, StoreError};
 use seachange_engine::Journal;
-use seachange_engine::seal::{Keys, Seal, SealedStore, is_sealed};
+use seachange_engine::seal::{Seal, SealedStore, is_sealed};
 use seachange_engine::store::memory::MemoryStore;
 use seachange_engine::store::{KEEP, Lease, Locking, Log, LogError, Pruned};
 use tokio::time::sleep;
@@ -185,7 +186,12 @@ async fn a_state_that_could_not_be_written_is_handed_over_and_can_be_pushed_late
 #[tokio::test(start_paused = true)]
 async fn what_courtesy_writes_is_sealed_too() {
     let store = MemoryStore::new();
-    let keys = Keys { passphrase: Some(Secret::new("correct horse")), ..Keys::default() };
+    let keys = Encryption {
+        passphrase: Some(Secret::new("correct horse")),
+        recipients: Vec::new(),
+        keys: Vec::new(),
+        required: true,
+    };
     let seal = Arc::new(Seal::new(&keys).unwrap());
     let sealed = SealedStore::new(Arc::new(store.clone()), seal);
     let log = Log::new(Arc::new(sealed), STACK).with_locking(Locking::Advisory);

@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::document::{Entry, Node, Value};
-use super::shape::{Field, Format, Shape};
-use super::variables::{Problem, Variables, fill};
+use super::format::brief;
+use super::problems::Problems;
+use super::shape::{Field, Format, Shape, join};
+use super::variables::{self, Filled, Problem, Variables, fill};
+use super::{redact, suggest};
 use crate::diagnostic::Diagnostic;
 
 /// A value that has the form it should.
@@ -15,7 +18,9 @@ use crate::diagnostic::Diagnostic;
 pub(super) struct Checked {
     pub(super) value: Fitting,
     pub(super) span: Range<usize>,
-    /// A text that stands in the file as it is, without a variable.
+    /// Where its key stands, if it has one: what to point at when a whole block is meant.
+    pub(super) key: Option<Range<usize>>,
+    /// Whether something of the value stands in the file itself.
     pub(super) literal: bool,
 }
 
@@ -29,6 +34,16 @@ pub(super) enum Fitting {
 }
 
 impl Checked {
+    /// The same, under a key.
+    fn at(self, key: &Range<usize>) -> Self {
+        Self { key: Some(key.clone()), ..self }
+    }
+
+    /// What to point at when all of it is meant.
+    pub(super) fn place(&self) -> Range<usize> {
+        self.key.clone().unwrap_or_else(|| self.span.clone())
+    }
+
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         match &self.value {
@@ -48,6 +63,11 @@ impl Checked {
             Fitting::Text(text) => Some(text),
             Fitting::Number(_) | Fitting::List(_) | Fitting::Map(_) => None,
         }
+    }
+
+    /// Whether a flag is set; `None` if it is not there.
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        self.text(key).map(|text| text == "true")
     }
 
     /// The number of a key.
@@ -73,90 +93,88 @@ pub(super) fn check(
     shape: &Shape,
     path: &str,
     variables: &Variables<'_>,
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
 ) -> Option<Checked> {
     Check { variables, problems }.node(node, shape, path)
 }
 
 struct Check<'a> {
     variables: &'a Variables<'a>,
-    problems: &'a mut Vec<Diagnostic>,
+    problems: &'a mut Problems,
 }
 
 impl Check<'_> {
     fn node(&mut self, node: &Node, shape: &Shape, path: &str) -> Option<Checked> {
-        let checked = |value, literal| Some(Checked { value, span: node.span.clone(), literal });
         match (shape, &node.value) {
-            (Shape::Either(shapes), _) => {
-                let fits = |shape: &&Shape| {
-                    matches!(
-                        (shape, &node.value),
-                        (Shape::Text(_), Value::Scalar(..)) | (Shape::Object(_), Value::Map(_))
-                    )
-                };
-                match shapes.iter().find(fits) {
-                    Some(shape) => self.node(node, shape, path),
-                    None => self.wrong_kind(node, "a text or a mapping", path),
-                }
-            }
+            (Shape::Either(shapes), _) => match shapes.iter().find(|shape| shape.takes(node)) {
+                Some(shape) => self.node(node, shape, path),
+                None => self.wrong_kind(node, "a text or a mapping", path),
+            },
             (Shape::Object(fields), Value::Map(entries)) => {
                 let map = self.object(node, entries, fields, path);
-                checked(Fitting::Map(map), false)
-            }
-            (Shape::Object(_), _) if node.is_null() => {
-                self.problems.push(
-                    Diagnostic::error(
-                        path,
-                        Some(node.span.clone()),
-                        format!("`{path}` has no value"),
-                    )
-                    .help(format!("write `{}: {{}}`, or leave it out", last(path))),
-                );
-                None
+                checked(node, Fitting::Map(map), false)
             }
             (Shape::Object(_), _) => self.wrong_kind(node, "a mapping", path),
             (Shape::List(shape, noun), Value::List(items)) => {
                 if items.is_empty() {
                     let message = format!("`{path}` is empty: at least one {noun} is needed");
-                    self.problems.push(Diagnostic::error(path, Some(node.span.clone()), message));
-                    return None;
+                    return self.refuse(path, node, message);
                 }
                 let items = items.iter().enumerate();
                 let items: Vec<Checked> = items
                     .filter_map(|(at, item)| self.node(item, shape, &format!("{path}[{at}]")))
                     .collect();
-                checked(Fitting::List(items), false)
+                checked(node, Fitting::List(items), false)
             }
             (Shape::List(..), _) => self.wrong_kind(node, "a list", path),
             (Shape::Texts, Value::Map(entries)) => {
                 let map = self.texts(entries, path);
-                checked(Fitting::Map(map), false)
+                checked(node, Fitting::Map(map), false)
             }
             (Shape::Texts, _) => self.wrong_kind(node, "a mapping of names to texts", path),
-            (Shape::Text(format), Value::Scalar(text, _)) => {
+            (Shape::Text(format), Value::Scalar(text, _)) if !node.is_null() => {
                 let filled = self.fill(text, node, path)?;
-                self.fits(&filled.text, *format, node, path)?;
-                checked(Fitting::Text(filled.text), !filled.variable)
+                if !super::format::fits(*format, &filled.text) {
+                    return self.unfit(text, &filled, *format, node, path);
+                }
+                checked(node, Fitting::Text(filled.text), !variables::only(text))
             }
             (Shape::Text(_), _) => self.wrong_kind(node, "a text", path),
-            (Shape::Number(least, most), Value::Scalar(text, quoted)) => {
+            (&Shape::Number(least, most), Value::Scalar(text, quoted)) if !node.is_null() => {
                 let filled = self.fill(text, node, path)?;
                 let whole = filled.text.parse::<u64>().ok().filter(|_| !quoted || filled.variable);
-                let Some(number) = whole else {
-                    let message = format!("`{path}` must be a whole number");
-                    self.problems.push(
-                        Diagnostic::error(path, Some(node.span.clone()), message)
-                            .label(format!("expected a number from {least} to {most}")),
-                    );
-                    return None;
-                };
-                if (*least..=*most).contains(&number) {
-                    return checked(Fitting::Number(number), !filled.variable);
+                match whole {
+                    Some(number) if (least..=most).contains(&number) => {
+                        checked(node, Fitting::Number(number), !variables::only(text))
+                    }
+                    Some(number) => {
+                        let shown = if filled.variable { brief(text) } else { number.to_string() };
+                        self.problems.push(out_of_range(path, node, &shown, least, most));
+                        None
+                    }
+                    None => {
+                        let message = format!("`{path}` must be a whole number");
+                        let problem = Diagnostic::error(path, Some(node.span.clone()), message);
+                        let quotes = *quoted && filled.text.parse::<u64>().is_ok();
+                        let label = match quotes {
+                            true => "this is a text: leave out the quotes".to_owned(),
+                            false => format!("expected a number from {least} to {most}"),
+                        };
+                        self.problems.push(problem.label(label));
+                        None
+                    }
                 }
-                self.problems.push(out_of_range(path, node.span.clone(), number, *least, *most));
-                None
             }
             (Shape::Number(..), _) => self.wrong_kind(node, "a whole number", path),
+            (Shape::Flag, Value::Scalar(text, quoted)) if !node.is_null() => {
+                let filled = self.fill(text, node, path)?;
+                let is_flag = ["true", "false"].contains(&filled.text.as_str());
+                if !is_flag || (*quoted && !filled.variable) {
+                    return self.wrong_kind(node, "true or false", path);
+                }
+                checked(node, Fitting::Text(filled.text), !variables::only(text))
+            }
+            (Shape::Flag, _) => self.wrong_kind(node, "true or false", path),
         }
     }
 
@@ -168,12 +186,12 @@ impl Check<'_> {
         path: &str,
     ) -> BTreeMap<String, Checked> {
         let mut map = BTreeMap::new();
-        for Entry { key, key_span, value } in entries {
+        for Entry { key, key_span, value, .. } in entries.iter().filter(|entry| !entry.repeated) {
             let below = join(path, key);
             match fields.iter().find(|field| field.name == key) {
                 Some(field) => {
                     if let Some(checked) = self.node(value, &field.shape, &below) {
-                        map.insert(key.clone(), checked);
+                        map.insert(key.clone(), checked.at(key_span));
                     }
                 }
                 None if path.is_empty() && key.starts_with("x-") => {}
@@ -194,106 +212,122 @@ impl Check<'_> {
     }
 
     fn unknown(&mut self, key: &str, span: &Range<usize>, fields: &[Field], path: &str) {
-        let known: Vec<&str> = fields.iter().map(|field| field.name).collect();
         let message = match path {
-            "" => format!("unknown key `{key}`"),
-            path => format!("unknown key `{key}` in `{path}`"),
+            "" => format!("unknown key `{}`", brief(key)),
+            path => format!("unknown key `{}` in `{path}`", brief(key)),
         };
-        let help = match nearest(key, &known) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if known.is_empty() => "nothing can be said here: write `{}`".to_owned(),
-            None => format!("known keys: {}", known.join(", ")),
-        };
-        self.problems
-            .push(Diagnostic::error(&join(path, key), Some(span.clone()), message).help(help));
+        self.problems.push(
+            Diagnostic::error(&join(path, key), Some(span.clone()), message)
+                .help(suggest::for_key(key, fields)),
+        );
     }
 
     fn texts(&mut self, entries: &[Entry], path: &str) -> BTreeMap<String, Checked> {
         let mut map = BTreeMap::new();
-        for Entry { key, key_span, value } in entries {
+        for Entry { key, key_span, value, .. } in entries.iter().filter(|entry| !entry.repeated) {
             let below = join(path, key);
-            let sound =
-                !key.is_empty() && !key.contains(['=', '\0']) && !key.contains(char::is_whitespace);
-            if !sound {
-                let message = format!("`{key}` cannot be the name of an environment variable");
+            let strange = |c: char| c == '=' || c.is_whitespace() || c.is_control();
+            if key.is_empty() || key.contains(strange) {
+                let message =
+                    format!("`{}` cannot be the name of an environment variable", brief(key));
                 self.problems.push(Diagnostic::error(&below, Some(key_span.clone()), message));
                 continue;
             }
-            let checked = match &value.value {
-                Value::Scalar(text, _) => self.fill(text, value, &below).map(|filled| Checked {
-                    literal: !filled.variable,
-                    value: Fitting::Text(filled.text),
-                    span: value.span.clone(),
-                }),
-                Value::List(_) | Value::Map(_) => self.wrong_kind(value, "a text", &below),
+            let text = match &value.value {
+                Value::Scalar(text, _) if !value.is_null() => self.fill(text, value, &below),
+                _ => self.wrong_kind(value, "a text", &below).and(None),
             };
+            let checked = text.and_then(|filled| checked(value, Fitting::Text(filled.text), true));
             map.extend(checked.map(|checked| (key.clone(), checked)));
         }
         map
     }
 
-    fn fill(&mut self, text: &str, node: &Node, path: &str) -> Option<super::variables::Filled> {
-        match fill(text, path, self.variables) {
-            Ok(filled) => Some(filled),
+    fn fill(&mut self, text: &str, node: &Node, path: &str) -> Option<Filled> {
+        let problem = |message: String| Diagnostic::error(path, Some(node.span.clone()), message);
+        let problem = match fill(text, path, self.variables) {
+            Ok(filled) if filled.text.contains('\0') => {
+                problem(format!("`{path}` has a NUL in it"))
+                    .help("neither a container nor a command can be given one")
+            }
+            Ok(filled) => return Some(filled),
             Err(Problem::Missing { name, var }) => {
-                let kind = if var { "var" } else { "env" };
-                let export = if var {
-                    format!("export SEACHANGE_VAR_{name}=…")
-                } else {
-                    format!("export {name}=…")
-                };
-                self.problems.push(
-                    Diagnostic::error(
-                        path,
-                        Some(node.span.clone()),
-                        format!("the variable {name} has no value"),
-                    )
-                    .label("needed here")
-                    .help(format!(
-                        "--var {name}=… or {export}, or give it a default: ${{{kind}:{name}:-…}}"
-                    )),
-                );
-                None
+                let (kind, export) = if var { ("var", "SEACHANGE_VAR_") } else { ("env", "") };
+                problem(format!("the variable {name} has no value")).label("needed here").help(format!(
+                    "--var {name}=… or export {export}{name}=…, or give it a default: ${{{kind}:{name}:-…}}"
+                ))
             }
-            Err(Problem::Form(form)) => {
-                self.problems.push(
-                    Diagnostic::error(path, Some(node.span.clone()), format!("`{form}` is no variable"))
-                        .help("write ${env:NAME}, ${env:NAME:-default} or ${var:NAME}; a plain ${ is written $${"),
-                );
-                None
-            }
-        }
+            Err(Problem::Form) => problem(format!("a `${{` in `{path}` begins no variable")).help(
+                "write ${env:NAME}, ${env:NAME:-default} or ${var:NAME}; a plain ${ is written $${",
+            ),
+        };
+        self.problems.push(problem);
+        None
     }
 
-    fn fits(&mut self, text: &str, format: Format, node: &Node, path: &str) -> Option<()> {
-        if super::format::fits(format, text) {
-            return Some(());
-        }
-        let (_, expected) = format.pattern();
-        let message = if format == Format::Secret || text.is_empty() {
+    /// Refuses a text that has not its format. What a variable holds may be a secret, whatever it is used for, and is not
+    /// shown; nor is a secret that was put in the wrong place.
+    fn unfit(
+        &mut self,
+        text: &str,
+        filled: &Filled,
+        format: Format,
+        node: &Node,
+        path: &str,
+    ) -> Option<Checked> {
+        let secret = format == Format::Secret || redact::looks_secret(text);
+        let message = if filled.text.is_empty() {
             format!("`{path}` is empty")
+        } else if secret {
+            format!("this cannot be `{path}`")
+        } else if filled.variable {
+            format!("`{}`, with its variables filled in, cannot be `{path}`", brief(text))
         } else {
-            format!("`{text}` cannot be `{path}`")
+            format!("`{}` cannot be `{path}`", brief(text))
         };
+        let (_, expected) = format.pattern();
         let mut problem = Diagnostic::error(path, Some(node.span.clone()), message)
             .label(format!("expected {expected}"));
-        if let Some(help) = super::format::advice(format, text) {
+        if let Some(help) = super::format::advice(format, text)
+            && !secret
+            && !filled.variable
+        {
             problem = problem.help(help);
         }
         self.problems.push(problem);
         None
     }
 
-    fn wrong_kind(&mut self, node: &Node, expected: &str, path: &str) -> Option<Checked> {
-        let name = if path.is_empty() { "the spec".to_owned() } else { format!("`{path}`") };
-        let message = format!("{name} must be {expected}, not {}", node.kind());
+    fn refuse(&mut self, path: &str, node: &Node, message: String) -> Option<Checked> {
         self.problems.push(Diagnostic::error(path, Some(node.span.clone()), message));
         None
     }
+
+    fn wrong_kind(&mut self, node: &Node, expected: &str, path: &str) -> Option<Checked> {
+        if node.is_null() {
+            let message = format!("`{path}` has no value");
+            let problem = Diagnostic::error(path, Some(node.span.clone()), message)
+                .label(format!("expected {expected}"));
+            self.problems.push(match expected {
+                "a mapping" => {
+                    problem.help(format!("write `{}: {{}}`, or leave it out", last(path)))
+                }
+                _ => problem,
+            });
+            return None;
+        }
+        let name = if path.is_empty() { "the spec".to_owned() } else { format!("`{path}`") };
+        self.refuse(path, node, format!("{name} must be {expected}, not {}", node.kind()))
+    }
 }
 
-fn out_of_range(path: &str, span: Range<usize>, number: u64, least: u64, most: u64) -> Diagnostic {
-    let problem = Diagnostic::error(path, Some(span), format!("`{path}` cannot be {number}"));
+fn checked(node: &Node, value: Fitting, literal: bool) -> Option<Checked> {
+    Some(Checked { value, span: node.span.clone(), key: None, literal })
+}
+
+fn out_of_range(path: &str, node: &Node, shown: &str, least: u64, most: u64) -> Diagnostic {
+    let message = format!("`{path}` cannot be {shown}");
+    let problem = Diagnostic::error(path, Some(node.span.clone()), message);
     if path == "version" {
         return problem
             .label("the newest known version is 1")
@@ -302,37 +336,6 @@ fn out_of_range(path: &str, span: Range<usize>, number: u64, least: u64, most: u
     problem.label(format!("expected a number from {least} to {most}"))
 }
 
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
 fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
-}
-
-/// The known word that a typo probably meant: at most a third of its letters away.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let word: String = word.chars().take(64).collect::<String>().to_lowercase().replace('-', "_");
-    known
-        .iter()
-        .map(|&candidate| (distance(&word, candidate), candidate))
-        .filter(|&(far, candidate)| far * 3 <= candidate.len().max(3))
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
-/// How many letters must be put in, taken out or changed.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().enumerate() {
-        let mut diagonal = at;
-        row[0] = at + 1;
-        for (column, &candidate) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != candidate);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
 }

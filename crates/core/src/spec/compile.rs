@@ -1,4 +1,4 @@
-//! From a checked document to a [`Spec`]: defaults, and the rules that need more than one key.
+//! From a checked document to a [`Spec`]: the defaults are here and nowhere else.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,27 +6,28 @@ use std::time::Duration;
 use super::check::{Checked, Fitting};
 use super::format::duration;
 use super::{
-    App, Deploy, Domain, FloatingIp, LoadBalancer, PrivateKey, Record, Spec, Ssh, SshKeyRef,
-    StateLocation, Workers,
+    App, Deploy, Domain, Encryption, FloatingIp, LoadBalancer, PrivateKey, Record, Spec, Ssh,
+    SshKeyRef, StateLocation, Workers,
 };
-use crate::diagnostic::Diagnostic;
 use crate::host::Credentials;
 use crate::secret::Secret;
 use crate::settings::{Health, Verify};
 
 const BASE_IMAGE: &str = "ubuntu-24-04-x64";
+/// Before every key in a bucket.
+const PREFIX: &str = "seachange";
 
 /// Builds the spec. `None` if something that is needed did not fit; the problems say what.
-pub(super) fn compile(root: &Checked, problems: &mut Vec<Diagnostic>) -> Option<Spec> {
-    rules(root, problems);
+pub(super) fn compile(root: &Checked) -> Option<Spec> {
     let workers = root.get("workers")?;
     Some(Spec {
         stack: root.text("stack")?.to_owned(),
         region: root.text("region")?.to_owned(),
         state: state(root.get("state")),
+        encryption: root.get("state").and_then(|state| state.get("encryption")).map(encryption),
         ssh: root.get("ssh").and_then(ssh),
         workers: Workers {
-            count: narrow(workers.number("count").unwrap_or(2)),
+            count: count(workers),
             size: workers.text("size")?.to_owned(),
             image: workers.text("image").unwrap_or(BASE_IMAGE).to_owned(),
         },
@@ -41,120 +42,6 @@ pub(super) fn compile(root: &Checked, problems: &mut Vec<Diagnostic>) -> Option<
     })
 }
 
-/// The rules that need more than one key.
-fn rules(root: &Checked, problems: &mut Vec<Diagnostic>) {
-    let mut refuse = |path: &str, message: &str, help: &str| {
-        let span = root.get(path).map(|checked| checked.span.clone());
-        problems.push(Diagnostic::error(path, span, message).help(help));
-    };
-    let has = |key: &str| root.get(key).is_some();
-    let address = has("floating_ip") || has("reserved_ip");
-    if has("floating_ip") && has("reserved_ip") {
-        refuse(
-            "reserved_ip",
-            "`floating_ip` and `reserved_ip` are the same thing",
-            "keep one of them",
-        );
-    }
-    if has("app") && !has("ssh") {
-        refuse(
-            "app",
-            "an app needs `ssh`: it is put on the workers over SSH",
-            "add ssh: { keys: […], private_key: … }",
-        );
-    }
-    if has("app") && !address {
-        refuse(
-            "app",
-            "an app needs a `floating_ip`: a release moves it from worker to worker",
-            "add floating_ip: {}",
-        );
-    }
-    let count = root.get("workers").map_or(2, |workers| workers.number("count").unwrap_or(2));
-    if has("app") && count < 2 {
-        refuse(
-            "workers",
-            "an app needs at least 2 workers: a new release starts on one while the other serves",
-            "write count: 2",
-        );
-    }
-    if has("load_balancer") && !address {
-        refuse(
-            "load_balancer",
-            "a load balancer needs a `floating_ip`: that is where it sends requests",
-            "add floating_ip: {}",
-        );
-    }
-    if has("load_balancer") && has("ssh") && !has("app") {
-        refuse(
-            "load_balancer",
-            "a load balancer that is set up over SSH needs an `app`: its port is where requests go",
-            "add app: { image: … }, or leave out ssh: then the droplet is made and nothing is put on it",
-        );
-    }
-    if has("domain") && !has("load_balancer") && !address {
-        refuse(
-            "domain",
-            "a domain needs a `load_balancer` or a `floating_ip` to point to",
-            "add floating_ip: {}",
-        );
-    }
-    if let Some(state) = root.get("state")
-        && state.get("local").is_some() == state.get("spaces").is_some()
-    {
-        refuse(
-            "state",
-            "the state is kept in exactly one place",
-            "write either local: { path: … } or spaces: { bucket: … }",
-        );
-    }
-    if let Some(spaces) = root.get("state").and_then(|state| state.get("spaces"))
-        && spaces.get("region").is_none()
-        && spaces.get("endpoint").is_none()
-    {
-        refuse("state", "`state.spaces` needs a `region` or an `endpoint`", "add region: ams3");
-    }
-    if let Some(domain) = root.get("domain") {
-        duplicates(domain, problems);
-    }
-    literals(root, problems);
-}
-
-fn duplicates(domain: &Checked, problems: &mut Vec<Diagnostic>) {
-    let mut seen = BTreeMap::new();
-    for record in domain.list("records") {
-        let Some(name) = record.text("name") else { continue };
-        if seen.insert(name, ()).is_some() {
-            let message = format!("the record `{name}` stands here a second time");
-            problems.push(
-                Diagnostic::error("domain.records", Some(record.span.clone()), message)
-                    .help("keep one of them"),
-            );
-        }
-    }
-}
-
-/// Secrets that stand in the file itself.
-fn literals(root: &Checked, problems: &mut Vec<Diagnostic>) {
-    for path in ["app.registry.password", "ssh.passphrase", "ssh.private_key"] {
-        let found = path.split('.').try_fold(root, |at, key| at.get(key));
-        let Some(found) = found
-            .filter(|found| found.literal && found.as_text().is_some_and(|text| text != "agent"))
-        else {
-            continue;
-        };
-        problems.push(
-            Diagnostic::error(
-                path,
-                Some(found.span.clone()),
-                format!("`{path}` stands in the file as it is"),
-            )
-            .warning()
-            .help("take it from the environment: ${env:NAME}"),
-        );
-    }
-}
-
 fn state(state: Option<&Checked>) -> StateLocation {
     let spaces = state.and_then(|state| state.get("spaces"));
     if let Some(spaces) = spaces
@@ -165,10 +52,22 @@ fn state(state: Option<&Checked>) -> StateLocation {
             bucket: bucket.to_owned(),
             region: text("region"),
             endpoint: text("endpoint"),
+            prefix: text("prefix").unwrap_or_else(|| PREFIX.to_owned()),
+            path_style: spaces.flag("path_style").unwrap_or(spaces.get("endpoint").is_some()),
         };
     }
     let path = state.and_then(|state| state.get("local")).and_then(|local| local.text("path"));
     StateLocation::Local { path: path.unwrap_or(".seachange").to_owned() }
+}
+
+fn encryption(encryption: &Checked) -> Encryption {
+    let texts = |key| encryption.list(key).iter().filter_map(Checked::as_text);
+    Encryption {
+        passphrase: encryption.text("passphrase").map(Secret::new),
+        recipients: texts("recipients").map(str::to_owned).collect(),
+        keys: texts("keys").map(Secret::new).collect(),
+        required: encryption.flag("required").unwrap_or(false),
+    }
 }
 
 fn ssh(ssh: &Checked) -> Option<Ssh> {
@@ -193,7 +92,7 @@ fn ssh(ssh: &Checked) -> Option<Ssh> {
         private_key,
         passphrase: ssh.text("passphrase").map(Secret::new),
         user: ssh.text("user").unwrap_or("root").to_owned(),
-        port: narrow(ssh.number("port").unwrap_or(22)),
+        port: ssh_port(ssh),
     })
 }
 
@@ -201,7 +100,7 @@ fn load_balancer(balancer: &Checked) -> Option<LoadBalancer> {
     Some(LoadBalancer {
         size: balancer.text("size")?.to_owned(),
         image: balancer.text("image").unwrap_or(BASE_IMAGE).to_owned(),
-        listen: narrow(balancer.number("listen").unwrap_or(80)),
+        listen: listen(balancer),
     })
 }
 
@@ -219,9 +118,6 @@ fn domain(domain: &Checked) -> Option<Domain> {
 }
 
 fn app(app: &Checked) -> Option<App> {
-    let time = |at: Option<&Checked>, key: &str, default: u64| {
-        at.and_then(|at| at.text(key)).and_then(duration).unwrap_or(Duration::from_secs(default))
-    };
     let registry = app.get("registry").and_then(|registry| {
         Some(Credentials {
             username: Secret::new(registry.text("username")?),
@@ -235,30 +131,60 @@ fn app(app: &Checked) -> Option<App> {
             .collect(),
         _ => BTreeMap::new(),
     };
-    let health = app.get("health");
+    let health = health(app);
     let verify = app.get("verify");
-    let path = health.and_then(|health| health.text("path")).unwrap_or("/");
-    let status = health.and_then(|health| health.number("status")).unwrap_or(200);
+    let status = verify.and_then(|verify| verify.number("status")).map(narrow);
     Some(App {
         image: app.text("image")?.parse().ok()?,
-        port: narrow(app.number("port").unwrap_or(8080)),
+        port: app_port(app),
         registry,
         env,
-        health: Health {
-            path: path.to_owned(),
-            status: narrow(status),
-            successes: narrow(health.and_then(|health| health.number("successes")).unwrap_or(3)),
-            interval: time(health, "interval", 2),
-            timeout: time(health, "timeout", 120),
-        },
         verify: Verify {
-            path: verify.and_then(|verify| verify.text("path")).unwrap_or(path).to_owned(),
-            status: narrow(verify.and_then(|verify| verify.number("status")).unwrap_or(status)),
+            path: verify.and_then(|verify| verify.text("path")).unwrap_or(&health.path).to_owned(),
+            status: status.unwrap_or(health.status),
             contains: verify.and_then(|verify| verify.text("contains")).map(str::to_owned),
             timeout: time(verify, "timeout", 30),
         },
+        health,
         stop_timeout: time(Some(app), "stop_timeout", 30),
     })
+}
+
+/// The app's port.
+pub(super) fn app_port(app: &Checked) -> u16 {
+    narrow(app.number("port").unwrap_or(8080))
+}
+
+/// The port of SSH.
+pub(super) fn ssh_port(ssh: &Checked) -> u16 {
+    narrow(ssh.number("port").unwrap_or(22))
+}
+
+/// The port users come by.
+pub(super) fn listen(balancer: &Checked) -> u16 {
+    narrow(balancer.number("listen").unwrap_or(80))
+}
+
+/// How many workers there are to be.
+pub(super) fn count(workers: &Checked) -> u32 {
+    narrow(workers.number("count").unwrap_or(2))
+}
+
+/// The gate of an app.
+pub(super) fn health(app: &Checked) -> Health {
+    let health = app.get("health");
+    let number = |key| health.and_then(|health| health.number(key));
+    Health {
+        path: health.and_then(|health| health.text("path")).unwrap_or("/").to_owned(),
+        status: narrow(number("status").unwrap_or(200)),
+        successes: narrow(number("successes").unwrap_or(3)),
+        interval: time(health, "interval", 2),
+        timeout: time(health, "timeout", 120),
+    }
+}
+
+fn time(at: Option<&Checked>, key: &str, default: u64) -> Duration {
+    at.and_then(|at| at.text(key)).and_then(duration).unwrap_or(Duration::from_secs(default))
 }
 
 fn commands(deploy: Option<&Checked>) -> Vec<Vec<String>> {

@@ -1,7 +1,7 @@
 //! YAML text as a tree with places: what must be known of the text before its meaning is looked at.
 //!
-//! Bounded in every direction: size, depth, and the number of nodes after aliases are expanded, so that no text takes more
-//! than some tens of megabytes. Two equal keys are an error: the second would silently win. YAML 1.2: only `true` and
+//! Bounded in every direction: size, depth, and what aliases expand to, in values as in bytes, so that no text takes more
+//! than some hundreds of megabytes. Two equal keys are an error: the second would silently win. YAML 1.2: only `true` and
 //! `false` are booleans, and `no` is a string.
 
 use std::collections::BTreeMap;
@@ -9,22 +9,26 @@ use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle};
 
+use super::format::brief;
+use super::problems::Problems;
 use crate::diagnostic::Diagnostic;
 
 /// The most bytes a spec may have.
 pub(super) const MOST_BYTES: usize = 16 << 20;
 /// The deepest nesting.
 const MOST_DEEP: usize = 32;
-/// The most nodes, aliases expanded.
+/// The most nodes: those of the text, and the weights of all that is kept for aliases and put in for them.
 const MOST_NODES: usize = 600_000;
+/// So many bytes of text weigh as much as a node, or a long text under many aliases would cost nothing.
+const NODE_BYTES: usize = 64;
 
 /// A node and where it stands.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) value: Value,
     pub(super) span: Range<usize>,
-    /// Nodes in it, itself included.
-    size: usize,
+    /// What a copy of it costs: its nodes, and their texts.
+    weight: usize,
 }
 
 /// What a node is.
@@ -43,6 +47,8 @@ pub(super) struct Entry {
     pub(super) key: String,
     pub(super) key_span: Range<usize>,
     pub(super) value: Node,
+    /// Whether this key stood in the mapping before. That is a problem already told; only the first one counts.
+    pub(super) repeated: bool,
 }
 
 impl Node {
@@ -60,39 +66,10 @@ impl Node {
             Value::Map(_) => "a mapping",
         }
     }
-
-    /// The value of a key, if this is a mapping that has it.
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
-        match &self.value {
-            Value::Map(entries) => {
-                entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
-            }
-            Value::Scalar(..) | Value::List(_) => None,
-        }
-    }
-}
-
-/// Where the secrets of a spec stand that are written in the file itself.
-pub(super) fn secrets(root: &Node) -> Vec<Range<usize>> {
-    let at = |path: &[&str]| path.iter().try_fold(root, |node, key| node.get(key));
-    let mut found: Vec<&Node> = [
-        &["ssh", "private_key"][..],
-        &["ssh", "passphrase"],
-        &["app", "registry", "password"],
-        &["app", "registry", "username"],
-    ]
-    .into_iter()
-    .filter_map(at)
-    .collect();
-    if let Some(Node { value: Value::Map(entries), .. }) = at(&["app", "env"]) {
-        found.extend(entries.iter().map(|entry| &entry.value));
-    }
-    let literal = |node: &&Node| matches!(&node.value, Value::Scalar(text, _) if !text.contains("${") && text != "agent");
-    found.into_iter().filter(literal).map(|node| node.span.clone()).collect()
 }
 
 /// The tree of a text. `None`: there is none, and the problems say why.
-pub(super) fn parse(bytes: &[u8], problems: &mut Vec<Diagnostic>) -> Option<Node> {
+pub(super) fn parse(bytes: &[u8], problems: &mut Problems) -> Option<Node> {
     let mut refuse = |span, message: String, help: &str| {
         problems.push(Diagnostic::error("", span, message).help(help));
         None
@@ -123,39 +100,49 @@ pub(super) fn parse(bytes: &[u8], problems: &mut Vec<Diagnostic>) -> Option<Node
         text,
         anchors: BTreeMap::new(),
         nodes: 0,
-        problems: Vec::new(),
+        line: 1,
+        problems,
     };
-    let root = match builder.document() {
+    match builder.document() {
         Ok(root) => root,
         Err(problem) => {
             builder.problems.push(*problem);
             None
         }
-    };
-    problems.append(&mut builder.problems);
-    root
+    }
 }
 
 type Step<T> = Result<T, Box<Diagnostic>>;
 
-struct Builder<'t> {
+struct Builder<'t, 'p> {
     parser: Parser<'t, granit_parser::StrInput<'t>>,
     text: &'t str,
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
-    problems: Vec<Diagnostic>,
+    /// The line of the latest event.
+    line: usize,
+    problems: &'p mut Problems,
 }
 
-impl<'t> Builder<'t> {
+impl<'t> Builder<'t, '_> {
     fn next(&mut self) -> Step<(Event<'t>, Range<usize>)> {
         loop {
             let (event, span) = match self.parser.next_event() {
                 None => return Ok((Event::StreamEnd, self.text.len()..self.text.len())),
-                Some(Ok((event, span))) => (event, span.byte_range().unwrap_or(0..0)),
+                Some(Ok((event, span))) => {
+                    self.line = span.start.line();
+                    (event, span.byte_range().unwrap_or(0..0))
+                }
                 Some(Err(error)) => {
                     let at = error.marker().byte_offset().unwrap_or(0).min(self.text.len());
                     let message = format!("this is not YAML: {}", error.info());
-                    return Err(Box::new(Diagnostic::error("", Some(at..at), message)));
+                    let mut problem = Diagnostic::error("", Some(at..at), message);
+                    if self.text[..at].ends_with('$') && self.text[at..].starts_with('{') {
+                        problem = problem.help(
+                            "between { } or [ ] a variable stands in quotes: \"${env:NAME}\"",
+                        );
+                    }
+                    return Err(Box::new(problem));
                 }
             };
             if !matches!(event, Event::Comment(..)) {
@@ -169,11 +156,7 @@ impl<'t> Builder<'t> {
             match self.next()? {
                 (Event::StreamStart | Event::DocumentStart(..), _) => {}
                 (Event::StreamEnd | Event::DocumentEnd, _) => {
-                    self.problems.push(
-                        Diagnostic::error("", None, "the spec is empty")
-                            .help("write a starter with: seachange init"),
-                    );
-                    return Ok(None);
+                    return Err(empty());
                 }
                 (event, span) => {
                     let root = self.node(event, span, 0)?;
@@ -193,6 +176,7 @@ impl<'t> Builder<'t> {
     fn only(&mut self, root: Node) -> Step<Option<Node>> {
         loop {
             match self.next()? {
+                (Event::StreamEnd, _) if root.is_null() => return Err(empty()),
                 (Event::StreamEnd, _) => return Ok(Some(root)),
                 (Event::DocumentStart(..), span) => {
                     let message = "a second document begins here";
@@ -212,11 +196,18 @@ impl<'t> Builder<'t> {
             return fail(format!("nested more than {MOST_DEEP} deep"));
         }
         let anchor = event.anchor_id();
+        if let Some(tag) = event.tag() {
+            let message = format!("a tag, {}: a spec has none", brief(&tag.original()));
+            self.problems.push(
+                Diagnostic::error("", Some(span.clone()), message)
+                    .help("write the value without it"),
+            );
+        }
         let node = match event {
             Event::Scalar(text, style, ..) => Node {
+                weight: weight(&text),
                 value: Value::Scalar(text.into_owned(), style != ScalarStyle::Plain),
                 span: span.clone(),
-                size: 1,
             },
             Event::SequenceStart(..) => self.list(span.clone(), depth)?,
             Event::MappingStart(..) => self.map(span.clone(), depth)?,
@@ -224,14 +215,15 @@ impl<'t> Builder<'t> {
                 let Some(target) = self.anchors.get(&id) else {
                     return fail("this alias stands inside what it names".to_owned());
                 };
-                let size = target.size;
-                self.count(size, &span)?;
+                let weight = target.weight;
+                self.count(weight, &span)?;
                 return Ok(Node { span, ..self.anchors[&id].clone() });
             }
             _ => return fail("a value is expected here".to_owned()),
         };
         self.count(1, &span)?;
         if let Some(id) = anchor {
+            self.count(node.weight, &span)?;
             self.anchors.insert(id, node.clone());
         }
         Ok(node)
@@ -242,25 +234,25 @@ impl<'t> Builder<'t> {
         if self.nodes <= MOST_NODES {
             return Ok(());
         }
-        let message = format!("more than {MOST_NODES} values, aliases expanded");
+        let message = format!("more than {MOST_NODES} values, with those that aliases stand for");
         Err(Box::new(Diagnostic::error("", Some(span.clone()), message)))
     }
 
     fn list(&mut self, start: Range<usize>, depth: usize) -> Step<Node> {
         let mut items = Vec::new();
-        let mut size = 1;
+        let mut weight = 1;
         loop {
             match self.next()? {
                 (Event::SequenceEnd, end) => {
                     return Ok(Node {
                         value: Value::List(items),
                         span: start.start..end.end.max(start.end),
-                        size,
+                        weight,
                     });
                 }
                 (event, span) => {
                     let item = self.node(event, span, depth + 1)?;
-                    size += item.size;
+                    weight += item.weight;
                     items.push(item);
                 }
             }
@@ -269,44 +261,49 @@ impl<'t> Builder<'t> {
 
     fn map(&mut self, start: Range<usize>, depth: usize) -> Step<Node> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut places: BTreeMap<String, Range<usize>> = BTreeMap::new();
-        let mut size = 1;
+        let mut lines: BTreeMap<String, usize> = BTreeMap::new();
+        let mut sum = 1;
         loop {
             let (event, key_span) = self.next()?;
+            let line = self.line;
             let key = match event {
                 Event::MappingEnd => {
-                    let end = entries
-                        .last()
-                        .map_or(start.end, |entry| entry.value.span.end)
-                        .max(start.end);
-                    return Ok(Node { value: Value::Map(entries), span: start.start..end, size });
+                    let last = entries.last().map_or(start.end, |entry| entry.value.span.end);
+                    let span = start.start..last.max(start.end);
+                    return Ok(Node { value: Value::Map(entries), span, weight: sum });
                 }
                 Event::Scalar(text, ..) => text.into_owned(),
                 _ => {
-                    return Err(Box::new(Diagnostic::error(
-                        "",
-                        Some(key_span),
-                        "a key must be a plain text",
-                    )));
+                    let message = "a key must be a plain text";
+                    return Err(Box::new(Diagnostic::error("", Some(key_span), message)));
                 }
             };
             let (event, span) = self.next()?;
             let value = self.node(event, span, depth + 1)?;
-            size += value.size + 1;
-            if let Some(first) = places.get(&key) {
-                let (line, _) = crate::diagnostic::position(self.text, first.start);
+            sum += value.weight + weight(&key);
+            let first = lines.get(&key);
+            if let Some(first) = first {
+                let message = format!("the key `{}` stands here a second time", brief(&key));
                 self.problems.push(
-                    Diagnostic::error(
-                        &key,
-                        Some(key_span),
-                        format!("the key `{key}` stands here a second time"),
-                    )
-                    .help(format!("the first one is on line {line}; keep one of them")),
+                    Diagnostic::error(&key, Some(key_span.clone()), message)
+                        .help(format!("the first one is on line {first}; keep one of them")),
                 );
-                continue;
             }
-            places.insert(key.clone(), key_span.clone());
-            entries.push(Entry { key, key_span, value });
+            let repeated = first.is_some();
+            if !repeated {
+                lines.insert(key.clone(), line);
+            }
+            entries.push(Entry { key, key_span, value, repeated });
         }
     }
+}
+
+/// What a text weighs in the budget.
+fn weight(text: &str) -> usize {
+    1 + text.len() / NODE_BYTES
+}
+
+fn empty() -> Box<Diagnostic> {
+    let problem = Diagnostic::error("", None, "the spec is empty");
+    Box::new(problem.help("write a starter with: seachange init"))
 }

@@ -24,13 +24,14 @@ fn of(shape: &Shape) -> Value {
         Shape::List(item, _) => json!({ "type": "array", "minItems": 1, "items": of(item) }),
         Shape::Texts => json!({
             "type": "object",
-            "propertyNames": { "pattern": r"^[^=\s\u0000]+$" },
-            "additionalProperties": { "type": ["string", "number", "boolean", "null"] },
+            "propertyNames": { "pattern": r"^[^=\s\u0000-\u001f\u007f-\u009f]+$" },
+            "additionalProperties": { "type": ["string", "number", "boolean"] },
         }),
         Shape::Text(format) => text(*format),
         Shape::Number(least, most) => json!({
             "anyOf": [{ "type": "integer", "minimum": least, "maximum": most }, variable()],
         }),
+        Shape::Flag => json!({ "anyOf": [{ "type": "boolean" }, variable()] }),
         Shape::Either(shapes) => json!({ "anyOf": shapes.iter().map(of).collect::<Vec<_>>() }),
     }
 }

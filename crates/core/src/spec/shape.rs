@@ -3,6 +3,8 @@
 //! Validation walks it ([`check`](mod@super::check)) and the JSON Schema is printed from it ([`schema`](mod@super::schema)), so the
 //! two cannot disagree. Rules that need two keys at once are not here but in [`compile`](mod@super::compile).
 
+use super::document::{Node, Value};
+
 /// The form of a value.
 pub(super) enum Shape {
     /// A mapping with these keys.
@@ -15,8 +17,45 @@ pub(super) enum Shape {
     Text(Format),
     /// A whole number between two, both included.
     Number(u64, u64),
+    /// True or false.
+    Flag,
     /// One of these; the first whose kind of value fits is the one that counts.
     Either(&'static [Self]),
+}
+
+impl Shape {
+    /// Whether this is the one among several that a node is held against.
+    pub(super) fn takes(&self, node: &Node) -> bool {
+        matches!(
+            (self, &node.value),
+            (Self::Text(_), Value::Scalar(..)) | (Self::Object(_), Value::Map(_))
+        )
+    }
+}
+
+/// Every field of the table, with the path of the block it stands in.
+pub(super) fn every_field() -> Vec<(String, &'static Field)> {
+    fn gather(shape: &'static Shape, path: &str, found: &mut Vec<(String, &'static Field)>) {
+        match shape {
+            Shape::Object(fields) => {
+                for field in *fields {
+                    found.push((path.to_owned(), field));
+                    gather(&field.shape, &join(path, field.name), found);
+                }
+            }
+            Shape::List(item, _) => gather(item, path, found),
+            Shape::Either(shapes) => shapes.iter().for_each(|shape| gather(shape, path, found)),
+            Shape::Texts | Shape::Text(_) | Shape::Number(..) | Shape::Flag => {}
+        }
+    }
+    let mut found = Vec::new();
+    gather(&SPEC, "", &mut found);
+    found
+}
+
+/// The path of a key in a block.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// A key of an object.
@@ -35,6 +74,10 @@ pub(super) enum Format {
     Any,
     /// Anything but nothing; never shown.
     Secret,
+    /// One line: a name or a path.
+    Line,
+    /// An address of the web.
+    Url,
     /// A stack's name.
     Stack,
     /// A slug of the cloud: region, size, image.
@@ -62,6 +105,8 @@ impl Format {
     pub(super) fn pattern(self) -> (&'static str, &'static str) {
         match self {
             Self::Any | Self::Secret => (r"^[\s\S]+$", "a text that is not empty"),
+            Self::Line => (r"^[^\u0000-\u001f\u007f]+$", "one line of text"),
+            Self::Url => (r"^https?://[!-~]+$", "a URL such as https://s3.example.com"),
             Self::Stack => (
                 "^[a-z][a-z0-9-]{0,39}$",
                 "1 to 40 lower-case letters, digits and dashes, beginning with a letter",
@@ -91,10 +136,11 @@ impl Format {
             Self::Image => {
                 (r"^[A-Za-z0-9._:/@-]+$", "an image such as registry.example.com/app:1.0")
             }
-            Self::UrlPath => (r"^/\S*$", "a path that begins with /"),
-            Self::Duration => {
-                ("^[0-9]+(ms|s|m|h)$", "a number and ms, s, m or h: 500ms, 2s, 2m, 1h")
-            }
+            Self::UrlPath => ("^/[!-~]*$", "a path of visible ASCII that begins with /"),
+            Self::Duration => (
+                "^0*[1-9][0-9]*(ms|s|m|h)$",
+                "more than nothing and at most a day: 500ms, 2s, 2m, 1h",
+            ),
         }
     }
 }
@@ -144,7 +190,7 @@ const STATE: Shape = Shape::Object(&[
         "local",
         Shape::Object(&[required(
             "path",
-            Shape::Text(Format::Any),
+            Shape::Text(Format::Line),
             "Relative to where the command runs.",
         )]),
         "A folder.",
@@ -154,10 +200,32 @@ const STATE: Shape = Shape::Object(&[
         Shape::Object(&[
             required("bucket", Shape::Text(Format::Bucket), "The Space's name."),
             optional("region", SLUG, "Its region."),
-            optional("endpoint", Shape::Text(Format::Any), "URL of another S3-compatible store."),
+            optional("endpoint", Shape::Text(Format::Url), "URL of another S3-compatible store."),
+            optional("prefix", SLUG, "Stands before every key; seachange without it."),
+            optional(
+                "path_style",
+                Shape::Flag,
+                "The bucket in the path instead of in the host name; true without it if there is an endpoint.",
+            ),
         ]),
         "A Space, or any S3-compatible store.",
     ),
+    optional("encryption", ENCRYPTION, "Encrypts states, history and saved plans."),
+]);
+
+const ENCRYPTION: Shape = Shape::Object(&[
+    optional("passphrase", Shape::Text(Format::Secret), "Seals, unless there are recipients."),
+    optional(
+        "recipients",
+        Shape::List(&Shape::Text(Format::Line), "recipient"),
+        "Seal instead of a passphrase: age1…, ssh-ed25519 … or ssh-rsa ….",
+    ),
+    optional(
+        "keys",
+        Shape::List(&Shape::Text(Format::Secret), "key"),
+        "Open as well: AGE-SECRET-KEY-1…, an OpenSSH private key, or an earlier passphrase.",
+    ),
+    optional("required", Shape::Flag, "Refuse what is not encrypted; false without it."),
 ]);
 
 const SSH: Shape = Shape::Object(&[
@@ -167,7 +235,7 @@ const SSH: Shape = Shape::Object(&[
             &Shape::Either(&[
                 Shape::Text(Format::Fingerprint),
                 Shape::Object(&[
-                    required("name", Shape::Text(Format::Any), "Its name in the account."),
+                    required("name", Shape::Text(Format::Line), "Its name in the account."),
                     required("public_key", Shape::Text(Format::PublicKey), "The public half."),
                 ]),
             ]),
@@ -181,7 +249,7 @@ const SSH: Shape = Shape::Object(&[
             Shape::Text(Format::Secret),
             Shape::Object(&[required(
                 "file",
-                Shape::Text(Format::Any),
+                Shape::Text(Format::Line),
                 "Path of the private key.",
             )]),
         ]),

@@ -28,8 +28,21 @@ pub(super) struct Filled {
 pub(super) enum Problem {
     /// No value for this one.
     Missing { name: String, var: bool },
-    /// Not of a known form.
-    Form(String),
+    /// Not of a known form. The text is not in here: it may be part of a secret that happens to have a `${`.
+    Form,
+}
+
+/// Whether a text is variables from end to end, none with a default: nothing of its value stands in the file.
+pub(super) fn only(text: &str) -> bool {
+    let mut rest = text;
+    while let Some((inside, after)) = rest.strip_prefix("${").and_then(|from| from.split_once('}'))
+    {
+        if inside.split_once(":-").is_some_and(|(_, default)| !default.is_empty()) {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_empty()
 }
 
 /// Fills in a text's variables.
@@ -46,7 +59,7 @@ pub(super) fn fill(text: &str, path: &str, variables: &Variables<'_>) -> Result<
         }
         filled.text.push_str(before);
         let Some(end) = from.find('}') else {
-            return Err(Problem::Form(from.to_owned()));
+            return Err(Problem::Form);
         };
         filled.text.push_str(&value(&from[2..end], path, variables)?);
         filled.variable = true;
@@ -57,8 +70,7 @@ pub(super) fn fill(text: &str, path: &str, variables: &Variables<'_>) -> Result<
 }
 
 fn value(inside: &str, path: &str, variables: &Variables<'_>) -> Result<String, Problem> {
-    let form = || Problem::Form(format!("${{{inside}}}"));
-    let (kind, rest) = inside.split_once(':').ok_or_else(form)?;
+    let (kind, rest) = inside.split_once(':').ok_or(Problem::Form)?;
     let (name, default) = match rest.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (rest, None),
@@ -66,10 +78,10 @@ fn value(inside: &str, path: &str, variables: &Variables<'_>) -> Result<String, 
     let sound = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let found = match kind {
-        _ if !sound => return Err(form()),
+        _ if !sound => return Err(Problem::Form),
         "env" => variables.vars.get(name).cloned().or_else(|| (variables.env)(name)),
         "var" => variables.vars.get(name).cloned(),
-        _ => return Err(form()),
+        _ => return Err(Problem::Form),
     };
     found
         .or_else(|| default.map(str::to_owned))
@@ -81,7 +93,7 @@ fn value(inside: &str, path: &str, variables: &Variables<'_>) -> Result<String, 
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Problem, Variables, fill};
+    use super::{Problem, Variables, fill, only};
 
     #[test]
     fn values_come_from_the_right_place() {
@@ -99,7 +111,17 @@ mod tests {
         assert_eq!(fill("${env:C}", "ssh"), Ok("lent".into()));
         assert_eq!(fill("${var:B}", ""), Err(Problem::Missing { name: "B".into(), var: true }));
         for bad in ["${A}", "${env:}", "${env:A", "${foo:A}", "${env:a b}"] {
-            assert!(matches!(fill(bad, ""), Err(Problem::Form(_))), "{bad}");
+            assert!(matches!(fill(bad, ""), Err(Problem::Form)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_nothing_but_variables_holds_nothing_itself() {
+        for text in ["${env:A}", "${env:A}${var:B}", "${env:A:-}", ""] {
+            assert!(only(text), "{text}");
+        }
+        for text in ["a${env:A}", "${env:A}a", "${env:A:-a}", "$${env:A}", "${env:A", "a"] {
+            assert!(!only(text), "{text}");
         }
     }
 }
