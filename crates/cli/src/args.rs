@@ -1,9 +1,12 @@
 //! What can be typed: clap types only. Doc comments are the help text.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
 use seachange_core::address::Address;
+use seachange_engine::store::Locking;
 
 /// Terraform for one thing, done completely: an app on DigitalOcean droplets, released without downtime.
 #[derive(Debug, Parser)]
@@ -54,6 +57,21 @@ pub(crate) enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: StateCommand,
+    },
+    /// See who holds the state's lock, take it on a person's word, and give it back.
+    Lock {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: LockCommand,
+    },
+    /// End somebody's lock on a person's word. Shows who holds it and whether they live.
+    Unlock {
+        /// Do not ask.
+        #[arg(long)]
+        auto_approve: bool,
+        /// Of which stack.
+        #[command(flatten)]
+        spec: SpecArguments,
     },
     /// Draw the steps of a plan as a mermaid graph.
     Graph(Plan),
@@ -148,6 +166,41 @@ pub(crate) struct PlanOptions {
     pub(crate) replace: Vec<String>,
 }
 
+/// How the state is locked.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LockOptions {
+    /// Wait so long for somebody else's lock, as in 90s or 10m.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
+    pub(crate) lock_timeout: Duration,
+    /// What excludes rivals. `advisory` is for stores that honour no conditional writes: forks are found, not prevented.
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    pub(crate) lock: LockKind,
+}
+
+/// What excludes rivals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LockKind {
+    /// The store's conditional writes, which are tried out first.
+    #[default]
+    Conditional,
+    /// Courtesy.
+    Advisory,
+}
+
+impl From<LockKind> for Locking {
+    fn from(kind: LockKind) -> Self {
+        match kind {
+            LockKind::Conditional => Self::Conditional,
+            LockKind::Advisory => Self::Advisory,
+        }
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time: SignedDuration = text.parse().map_err(|_| "write 90s, 10m or 1h".to_owned())?;
+    Duration::try_from(time).map_err(|_| "a time cannot be negative".to_owned())
+}
+
 /// Options of everything that changes the world.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RunOptions {
@@ -157,6 +210,9 @@ pub(crate) struct RunOptions {
     /// How many steps may run at a time.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) parallelism: u16,
+    /// The lock.
+    #[command(flatten)]
+    pub(crate) lock: LockOptions,
 }
 
 /// Options of `apply`.
@@ -212,6 +268,9 @@ pub(crate) struct Rollback {
 pub(crate) struct Show {
     /// A plan saved by `plan --out`.
     pub(crate) plan: PathBuf,
+    /// Which spec, if the plan is encrypted.
+    #[command(flatten)]
+    pub(crate) spec: SpecArguments,
     /// How to show it.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
@@ -276,6 +335,94 @@ pub(crate) enum StateCommand {
     },
     /// Write the newest state's own file to stdout.
     Pull(Target),
+    /// Make a state from `pull`, edited, or a rescued one, the newest.
+    #[command(after_help = "Example:\n  seachange state push webgui-41.rescued-state.json")]
+    Push {
+        /// The file.
+        state: PathBuf,
+        /// Of which stack.
+        #[command(flatten)]
+        edit: EditArguments,
+    },
+    /// Make an earlier state the newest, as a new serial.
+    #[command(after_help = "Example:\n  seachange state restore 40")]
+    Restore {
+        /// Its serial.
+        serial: u64,
+        /// Of which stack.
+        #[command(flatten)]
+        edit: EditArguments,
+    },
+    /// Give a resource another address. Nothing in the cloud is touched.
+    #[command(
+        after_help = "Example:\n  seachange state mv 'droplet.worker[2]' 'droplet.worker[3]'"
+    )]
+    Mv {
+        /// Its address now.
+        from: Address,
+        /// Its new address.
+        to: Address,
+        /// Of which stack.
+        #[command(flatten)]
+        edit: EditArguments,
+    },
+    /// Forget a resource. Nothing in the cloud is touched.
+    #[command(after_help = "Example:\n  seachange state rm record.www")]
+    Rm {
+        /// Its address.
+        address: Address,
+        /// Of which stack.
+        #[command(flatten)]
+        edit: EditArguments,
+    },
+    /// Delete old serials: never one younger than a day, never the newest 50.
+    Prune {
+        /// Keep so many.
+        #[arg(long, default_value_t = 200)]
+        keep: usize,
+        /// Of which stack.
+        #[command(flatten)]
+        spec: SpecArguments,
+    },
+}
+
+/// Which state is edited, and how it is locked meanwhile.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EditArguments {
+    /// Of which stack.
+    #[command(flatten)]
+    pub(crate) spec: SpecArguments,
+    /// The lock.
+    #[command(flatten)]
+    pub(crate) lock: LockOptions,
+}
+
+/// What to do with the lock.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LockCommand {
+    /// Say who holds it and whether they live.
+    Status {
+        /// Watch for signs of life at most so long.
+        #[arg(long, value_name = "TIME", default_value = "12s", value_parser = time)]
+        watch: Duration,
+        /// Of which stack.
+        #[command(flatten)]
+        spec: SpecArguments,
+    },
+    /// Take it until `lock release`: nothing is applied meanwhile, and nobody takes it over.
+    #[command(
+        after_help = "Example:\n  seachange lock acquire -m \"freeze until the audit is over\""
+    )]
+    Acquire {
+        /// Why, for everybody who meets it.
+        #[arg(short, long, value_name = "TEXT")]
+        message: String,
+        /// Of which stack.
+        #[command(flatten)]
+        edit: EditArguments,
+    },
+    /// Give back a lock that a person took.
+    Release(Target),
 }
 
 /// Options of `init`.

@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod drift;
 pub(crate) mod init;
 pub(crate) mod local;
+pub(crate) mod lock;
 pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod releases;

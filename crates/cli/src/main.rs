@@ -45,8 +45,8 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, printer: Printer) -> failure::Result<u8> {
     use commands::{
-        apply, completions, demo, drift, init, local, logs, plan, releases, schema, show, state,
-        status, validate,
+        apply, completions, demo, drift, init, local, lock, logs, plan, releases, schema, show,
+        state, status, validate,
     };
     match command {
         Command::Init(arguments) => init::run(arguments, printer),
@@ -67,6 +67,8 @@ fn run(command: &Command, printer: Printer) -> failure::Result<u8> {
         Command::Releases(arguments) => wait(releases::run(arguments, printer)),
         Command::Logs(arguments) => wait(logs::run(arguments, printer)),
         Command::State { command } => wait(state::run(command, printer)),
+        Command::Lock { command } => wait(lock::run(command, printer)),
+        Command::Unlock { auto_approve, spec } => wait(lock::unlock(spec, *auto_approve, printer)),
         Command::Local { command } => wait(local::run(command, printer)),
         Command::Demo(arguments) => wait(demo::run(arguments, printer)),
     }

@@ -4,16 +4,14 @@
 //! its sockets, by the same client and with the same code as DigitalOcean would be.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use seachange_core::clock::Clock;
 use seachange_core::secret::Secret;
 use seachange_core::spec::{PrivateKey, Spec};
-use seachange_core::store::StateStore;
 use seachange_digitalocean as digitalocean;
-use seachange_engine::context::{AppSecrets, Context, Ids, Patience, Stop};
+use seachange_engine::context::{AppSecrets, Caller, Context, Ids, Patience, Stop};
 use seachange_engine::store::Log;
 use seachange_host::{Dial, Keys, OciRegistry, RegistryConfig, SshHost};
 
@@ -23,7 +21,7 @@ use crate::failure::{Context as _, Failure, Result};
 use crate::output::Printer;
 use crate::progress::Progress;
 use crate::source::Source;
-use crate::store;
+use crate::store::Place;
 use crate::world::World;
 
 /// DigitalOcean's API.
@@ -35,6 +33,7 @@ pub(crate) const LOCAL_FOLDER: &str = ".seachange/local";
 pub(crate) struct Session {
     pub(crate) spec: Spec,
     pub(crate) log: Log,
+    pub(crate) place: Place,
     cloud: digitalocean::Client,
     host: Option<SshHost>,
     registry: OciRegistry,
@@ -52,7 +51,7 @@ struct Surroundings {
     passphrase: Option<Secret>,
     mirror: Option<String>,
     dial: Dial,
-    state: Arc<dyn StateStore>,
+    place: Place,
     world: Option<World>,
 }
 
@@ -75,7 +74,7 @@ impl Session {
     }
 
     fn assemble(spec: Spec, surroundings: Surroundings, printer: Printer) -> Result<Self> {
-        let Surroundings { api_url, token, keys, passphrase, mirror, dial, state, world } =
+        let Surroundings { api_url, token, keys, passphrase, mirror, dial, place, world } =
             surroundings;
         let cloud = {
             let mut config = digitalocean::Config::new(token);
@@ -101,12 +100,13 @@ impl Session {
         };
         let registry = OciRegistry::new(RegistryConfig { mirror, ..RegistryConfig::default() })
             .context(|| "cannot set up the registry client".to_owned())?;
-        let log = Log::new(state, &spec.stack);
+        let log = place.log(&spec.stack);
         let stop = Stop::new();
         heed_signals(stop.clone());
         Ok(Self {
             spec,
             log,
+            place,
             cloud,
             host,
             registry,
@@ -179,7 +179,7 @@ fn for_real(spec: &Spec) -> Result<Surroundings> {
             env::TOKEN
         ))
     })?;
-    let state = store::open(spec)?;
+    let place = Place::of(spec)?;
     let (keys, passphrase) = match &spec.ssh {
         None => (None, None),
         Some(ssh) => {
@@ -209,13 +209,13 @@ fn for_real(spec: &Spec) -> Result<Surroundings> {
         passphrase,
         mirror: env::get(env::REGISTRY_MIRROR),
         dial: offset.map_or(Dial::default(), Dial::offset_privileged),
-        state,
+        place,
         world: None,
     })
 }
 
 async fn locally(spec: &Spec, folder: PathBuf) -> Result<Surroundings> {
-    let state = store::folder(&folder.join("state"));
+    let place = Place::folder(&folder.join("state"), spec)?;
     let fingerprints: Vec<String> = spec.ssh.iter().flat_map(|ssh| ssh.fingerprints()).collect();
     let world = World::enter(&folder, &fingerprints).await?;
     Ok(Surroundings {
@@ -225,7 +225,7 @@ async fn locally(spec: &Spec, folder: PathBuf) -> Result<Surroundings> {
         passphrase: None,
         mirror: Some(world.registry_url().to_owned()),
         dial: Dial::offset_privileged(world.port_offset()),
-        state,
+        place,
         world: Some(world),
     })
 }
@@ -262,6 +262,17 @@ pub(crate) fn heed_signals(stop: Stop) {
             stop.request();
         }
     });
+}
+
+/// Who works on a state here, without a cloud.
+pub(crate) fn caller<'a>(progress: &'a Progress, stop: &Stop) -> Caller<'a> {
+    Caller {
+        clock: &SystemClock,
+        ids: &RandomIds,
+        listener: progress,
+        by: env::who(),
+        stop: stop.clone(),
+    }
 }
 
 /// The system's clock.

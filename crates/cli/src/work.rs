@@ -1,24 +1,23 @@
 //! What the commands share: read the state, refresh, plan, carry out, report. Each step is one call into a crate.
 
-use std::path::PathBuf;
-
 use seachange_core::observed::Observed;
 use seachange_core::plan::{Plan, Purpose};
 use seachange_core::planner::{self, Refusal};
 use seachange_core::run::RunRecord;
 use seachange_core::spec::Spec;
 use seachange_core::state::State;
-use seachange_engine::context::Context;
+use seachange_engine::context::{Caller, Context};
 use seachange_engine::journal::Journal;
 use seachange_engine::observe::{Need, Wanted, observe};
-use seachange_engine::store::{Lease, LogError, Owner};
+use seachange_engine::store::{Lease, Locking, Log, LogError, Owner, probe};
 use seachange_engine::{apply, recover};
 use seachange_report as report;
 
-use crate::args::PlanOptions;
+use crate::args::{LockOptions, PlanOptions};
 use crate::failure::{Context as _, Failure, Result};
 use crate::output::Printer;
 use crate::session::Session;
+use crate::store::Place;
 
 /// The newest state, or an empty one with a lineage of its own.
 pub(crate) async fn state(session: &Session, context: &Context<'_>) -> Result<State> {
@@ -125,12 +124,9 @@ impl Run {
         session: &Session,
         context: &Context<'_>,
         operation: &str,
+        options: &LockOptions,
     ) -> Result<Self> {
-        let owner = Owner::here(context.by.clone(), operation);
-        let lease = session.log.acquire(context, owner).await.map_err(|error| match &error {
-            LogError::Held { .. } => Failure::of(&error),
-            _ => Failure::of(&error).while_("cannot lock the state"),
-        })?;
+        let lease = lock(&session.place, &session.log, context, operation, options).await?;
         let journal = Journal::open(context, &lease)
             .await
             .context(|| "cannot open the journal".to_owned())?;
@@ -138,8 +134,10 @@ impl Run {
         match recover::recover(context, &run.journal).await {
             Ok(_) => Ok(run),
             Err(error) => {
-                run.end().await;
-                Err(Failure::of(&error))
+                let broken = run.journal.broken().is_some();
+                let state = run.end().await;
+                let failure = Failure::of(&error);
+                Err(if broken { rescued(&session.place, &state, failure) } else { failure })
             }
         }
     }
@@ -159,15 +157,7 @@ impl Run {
             if !broken {
                 return failure;
             }
-            keep(&state).map_or_else(
-                |failure| failure,
-                |path| {
-                    failure.help(format!(
-                        "what is known was saved to {}; run the same command again",
-                        path.display()
-                    ))
-                },
-            )
+            rescued(&session.place, &state, failure)
         })
     }
 
@@ -190,13 +180,52 @@ pub(crate) async fn settle(context: &Context<'_>, state: &mut State) -> Result<(
     Ok(())
 }
 
-/// Saves a state that the store did not take beside the user's files.
-fn keep(state: &State) -> std::result::Result<PathBuf, Failure> {
-    let path = PathBuf::from(format!("{}-{}.rescued-state.json", state.stack, state.serial));
-    std::fs::write(&path, seachange_core::state::file::write(state)).map_err(|error| {
-        Failure::of(&error).while_(format!("cannot save the state to {} either", path.display()))
-    })?;
-    Ok(path)
+/// A failure to record, with what was not recorded in a safe place.
+fn rescued(place: &Place, state: &State, mut failure: Failure) -> Failure {
+    match place.rescue(state) {
+        Ok(path) => failure.help(format!(
+            "what is known was saved: seachange state push {}; then run the same command again",
+            path.display()
+        )),
+        Err(lost) => {
+            failure.causes.extend(lost.causes);
+            failure
+        }
+    }
+}
+
+/// Takes the lock, on a store that was found to honour it.
+pub(crate) async fn lock<'a>(
+    place: &Place,
+    log: &Log,
+    caller: impl Into<Caller<'a>>,
+    operation: &str,
+    options: &LockOptions,
+) -> Result<Lease> {
+    let caller = caller.into();
+    let log = trusted(place, log, &caller, options).await?;
+    let owner = Owner::here(caller.by.clone(), operation);
+    log.acquire_within(caller, owner, options.lock_timeout).await.map_err(|error| match &error {
+        LogError::Held { .. } | LogError::Frozen { .. } => Failure::of(&error),
+        _ => Failure::of(&error).while_("cannot lock the state"),
+    })
+}
+
+/// The log with the kind of locking that is asked for. Conditional writes are tried out first: thoroughly before the
+/// first commit, and once before every other run.
+pub(crate) async fn trusted(
+    place: &Place,
+    log: &Log,
+    caller: &Caller<'_>,
+    options: &LockOptions,
+) -> Result<Log> {
+    let locking = options.lock.into();
+    if locking == Locking::Conditional {
+        let known = log.serials(1).await.context(|| "cannot read the state".to_owned())?;
+        let races = if known.is_empty() { probe::ROUNDS } else { 1 };
+        place.probe(races, caller.ids).await?;
+    }
+    Ok(log.clone().with_locking(locking))
 }
 
 /// Shows what a run did; its exit code.

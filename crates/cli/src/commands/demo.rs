@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use seachange_core::plan::Purpose;
 use seachange_core::spec::{self, Spec, Variables};
 
-use crate::args::{self, PlanOptions, RunOptions};
+use crate::args::{self, LockOptions, PlanOptions, RunOptions};
 use crate::commands::apply::{Job, perform};
 use crate::failure::{Context as _, Failure, Result};
 use crate::load::{Load, Tally};
@@ -103,7 +103,7 @@ async fn step(session: &Session, purpose: Purpose, printer: Printer) -> Result<(
     let job = Job {
         purpose,
         options: PlanOptions::default(),
-        run: RunOptions { auto_approve: true, parallelism: 10 },
+        run: RunOptions { auto_approve: true, parallelism: 10, lock: LockOptions::default() },
         saved: None,
         dry_run: false,
     };

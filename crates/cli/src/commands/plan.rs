@@ -11,6 +11,7 @@ use crate::failure::{Context as _, Result};
 use crate::output::Printer;
 use crate::session::Session;
 use crate::source::{Need, Source};
+use crate::store::Place;
 use crate::{exit, work};
 
 /// The budget of a merge request comment, in characters.
@@ -38,7 +39,7 @@ async fn plan(
     let observed = work::refresh(&context, &work::wanted(session, purpose), &state).await?;
     let plan = work::plan(session, purpose, &arguments.options, &state, &observed)?;
     if let Some(path) = &arguments.out {
-        save(&plan, path)?;
+        save(&plan, path, &session.place)?;
     }
     show(&plan, arguments.format, &source.warnings, printer);
     let changes = arguments.detailed_exitcode && !plan.is_empty();
@@ -61,7 +62,7 @@ pub(crate) fn show(plan: &Plan, format: Format, warnings: &[Value], printer: Pri
     }
 }
 
-fn save(plan: &Plan, path: &Path) -> Result<()> {
-    std::fs::write(path, plan::file::write(plan))
+fn save(plan: &Plan, path: &Path, place: &Place) -> Result<()> {
+    std::fs::write(path, place.close(plan::file::write(plan))?)
         .context(|| format!("cannot write the plan to {}", path.display()))
 }

@@ -7,12 +7,16 @@ use crate::args::Target;
 use crate::failure::{Context as _, Result};
 use crate::output::Printer;
 use crate::source::{Need, Source};
-use crate::store;
+use crate::store::Place;
 
 /// Reads and shows.
 pub(crate) async fn run(arguments: &Target, printer: Printer) -> Result<u8> {
     let source = Source::read(&arguments.spec, Need::Access, printer)?;
-    let head = store::log(&source)?.head().await.context(|| "cannot read the state".to_owned())?;
+    let head = Place::of_source(&source)?
+        .log(&source.spec.stack)
+        .head()
+        .await
+        .context(|| "cannot read the state".to_owned())?;
     // Its lineage is shown nowhere.
     let state = head.unwrap_or_else(|| State::empty("", &source.spec.stack));
     if printer.json {

@@ -1,23 +1,37 @@
-//! `seachange show`: a saved plan, without network or credentials.
+//! `seachange show`: a saved plan, without network. An encrypted one needs the spec it was made from.
 
 use std::path::Path;
 
 use seachange_core::plan::{self, Plan};
+use seachange_engine::seal::is_sealed;
 
 use crate::args::Show;
 use crate::failure::{Context as _, Failure, Result};
 use crate::output::Printer;
+use crate::source::{Need, Source};
+use crate::store::Place;
 
 /// Reads and shows it.
 pub(crate) fn run(arguments: &Show, printer: Printer) -> Result<u8> {
-    super::plan::show(&read(&arguments.plan)?, arguments.format, &[], printer);
+    let bytes = std::fs::read(&arguments.plan)
+        .context(|| format!("cannot read the plan {}", arguments.plan.display()))?;
+    let place = match is_sealed(&bytes) {
+        true => Some(Place::of_source(&Source::read(&arguments.spec, Need::Access, printer)?)?),
+        false => None,
+    };
+    let plan = read(&arguments.plan, place.as_ref())?;
+    super::plan::show(&plan, arguments.format, &[], printer);
     Ok(crate::exit::FINE)
 }
 
 /// A plan from a file.
-pub(crate) fn read(path: &Path) -> Result<Plan> {
-    let bytes =
-        std::fs::read(path).context(|| format!("cannot read the plan {}", path.display()))?;
+pub(crate) fn read(path: &Path, place: Option<&Place>) -> Result<Plan> {
+    let bytes = match place {
+        Some(place) => place.open(path)?,
+        None => {
+            std::fs::read(path).context(|| format!("cannot read the plan {}", path.display()))?
+        }
+    };
     plan::file::read(&bytes).map_err(|error| {
         Failure::of(&error)
             .while_(format!("{} is no plan that can be used", path.display()))

@@ -1,17 +1,23 @@
 //! `seachange state`: the state itself, its history, and edits on a person's word. Needs the store and nothing else.
 
+use std::path::Path;
+
 use seachange_core::address::Address;
 use seachange_core::state::{State, file};
+use seachange_engine::Stop;
 use seachange_engine::store::Log;
 use seachange_engine::store::commit::Commit;
 use seachange_report::state as report;
 use serde_json::json;
 
-use crate::args::{SpecArguments, StateCommand, Target};
+use crate::args::{EditArguments, SpecArguments, StateCommand, Target};
 use crate::failure::{Context as _, Failure, Result};
 use crate::output::Printer;
+use crate::progress::Progress;
+use crate::session::{caller, heed_signals};
 use crate::source::{Need, Source};
-use crate::store;
+use crate::store::Place;
+use crate::work;
 
 /// Does what is asked.
 pub(crate) async fn run(command: &StateCommand, printer: Printer) -> Result<u8> {
@@ -30,12 +36,104 @@ pub(crate) async fn run(command: &StateCommand, printer: Printer) -> Result<u8> 
             let newest = newest(&open(spec, printer)?).await?;
             printer.out(&String::from_utf8_lossy(&file::write(&newest.state)));
         }
+        StateCommand::Push { state, edit } => {
+            edited(edit, Edit::Push(state), "state push", printer).await?;
+        }
+        StateCommand::Restore { serial, edit } => {
+            edited(edit, Edit::Restore(*serial), "state restore", printer).await?;
+        }
+        StateCommand::Mv { from, to, edit } => {
+            edited(edit, Edit::Move(from, to), "state mv", printer).await?;
+        }
+        StateCommand::Rm { address, edit } => {
+            edited(edit, Edit::Forget(address), "state rm", printer).await?;
+            printer.talk(
+                "it is still there in the cloud, and what is tagged as the stack's own is adopted by the next apply: untag or delete it to let it go",
+            );
+        }
+        StateCommand::Prune { keep, spec } => prune(&open(spec, printer)?, *keep, printer).await?,
     }
     Ok(crate::exit::FINE)
 }
 
 fn open(spec: &SpecArguments, printer: Printer) -> Result<Log> {
-    store::log(&Source::read(spec, Need::Access, printer)?)
+    let source = Source::read(spec, Need::Access, printer)?;
+    Ok(Place::of_source(&source)?.log(&source.spec.stack))
+}
+
+/// What a person does to a state.
+enum Edit<'a> {
+    Push(&'a Path),
+    Restore(u64),
+    Move(&'a Address, &'a Address),
+    Forget(&'a Address),
+}
+
+/// Edits the newest state under the lock, as one more serial.
+async fn edited(
+    arguments: &EditArguments,
+    edit: Edit<'_>,
+    operation: &str,
+    printer: Printer,
+) -> Result<()> {
+    let source = Source::read(&arguments.spec, Need::Access, printer)?;
+    let place = Place::of_source(&source)?;
+    let log = place.log(&source.spec.stack);
+    let (progress, stop) = (Progress::new(printer), Stop::new());
+    heed_signals(stop.clone());
+    let caller = caller(&progress, &stop);
+    let lease = work::lock(&place, &log, caller.clone(), operation, &arguments.lock).await?;
+    let done = async {
+        let log = lease.log();
+        let written = match edit {
+            Edit::Restore(serial) => log.restore(caller, &lease, serial).await,
+            Edit::Push(path) => {
+                let state = file::read(&place.open(path)?)
+                    .context(|| format!("{} is no state", path.display()))?;
+                log.push(caller, &lease, state).await
+            }
+            Edit::Move(from, to) => {
+                let mut state = newest(log).await?.state;
+                state.rename(from, to).map_err(|error| Failure::of(&error))?;
+                log.push(caller, &lease, state).await
+            }
+            Edit::Forget(address) => {
+                let mut state = newest(log).await?.state;
+                state.forget(address).map_err(|error| Failure::of(&error))?;
+                log.push(caller, &lease, state).await
+            }
+        };
+        written.map_err(|error| Failure::of(&error))
+    };
+    let done = done.await;
+    if let Err(error) = lease.release().await {
+        tracing::warn!(%error, "the lock could not be released; it ends by itself");
+    }
+    let state = done?;
+    if printer.json {
+        printer.out_json(
+            &json!({ "type": "state_edit", "stack": state.stack, "serial": state.serial }),
+        );
+    } else {
+        printer.out(&format!("{} has serial {} now", state.stack, state.serial));
+    }
+    Ok(())
+}
+
+async fn prune(log: &Log, keep: usize, printer: Printer) -> Result<()> {
+    let pruned = log.prune(jiff::Timestamp::now(), keep).await;
+    let pruned = pruned.context(|| "cannot prune".to_owned())?;
+    if printer.json {
+        printer.out_json(&json!({ "type": "state_prune", "stack": log.stack(), "states": pruned.states, "locks": pruned.locks }));
+    } else {
+        printer.out(&format!(
+            "deleted {} old serials and {} objects of old locks of {}",
+            pruned.states,
+            pruned.locks,
+            log.stack()
+        ));
+    }
+    Ok(())
 }
 
 async fn list(log: &Log, printer: Printer) -> Result<()> {
