@@ -33,6 +33,9 @@ pub struct Retries {
     pub longest: Duration,
     /// The longest that one request waits in all, for the rate limit and between tries.
     pub patience: Duration,
+    /// The same for a request that changes something. Whoever sends one has just made sure of being allowed to: so long
+    /// after that it may still be begun, and no longer. Its caller makes sure again and sends it anew.
+    pub changing: Duration,
 }
 
 impl Config {
@@ -55,6 +58,7 @@ impl Default for Retries {
             first: Duration::from_millis(500),
             longest: Duration::from_secs(20),
             patience: Duration::from_secs(150),
+            changing: Duration::from_secs(4),
         }
     }
 }

@@ -84,7 +84,11 @@ impl Transport {
             })?)),
             None => None,
         };
-        let deadline = Instant::now() + self.retries.patience.min(A_DAY);
+        let patience = match request.class {
+            Class::Read => self.retries.patience,
+            _ => self.retries.patience.min(self.retries.changing),
+        };
+        let deadline = Instant::now() + patience.min(A_DAY);
         let mut attempt = 0;
         // Whether an earlier try may have been processed: then "nothing was done" can no longer be said.
         let mut doubt = false;

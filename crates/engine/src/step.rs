@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
+use std::time::Duration;
 
 use seachange_core::address::Address;
 use seachange_core::cloud::{Cloud, CloudError, DropletId};
@@ -15,6 +16,7 @@ use seachange_core::plan::Plan;
 use seachange_core::release::Phase;
 use seachange_core::run::Failure;
 use seachange_core::state::{Droplet, Resource};
+use tokio::time::Instant;
 
 use crate::context::{AppSecrets, Context};
 use crate::journal::{Journal, JournalError};
@@ -144,19 +146,21 @@ impl<'r> Step<'r> {
         Ok(self.run.journal.record(Entry::Note { changes }).await?)
     }
 
-    /// Sends a changing request, once earlier events let it through. `Unknown` is handed back: only the caller can look.
+    /// Sends a changing request, once earlier events, the allowance and the network let it through. Before each try the
+    /// lock is made sure of again: a request that waited for long could arrive after somebody else took over. `Unknown`
+    /// is handed back: only the caller can look.
     pub(crate) async fn send<T>(
         &mut self,
         pace: &Pace<'_>,
         request: impl AsyncFn(&dyn Cloud) -> Result<T, CloudError>,
     ) -> Result<T, Trouble> {
-        let run = self.run;
+        let (run, began) = (self.run, Instant::now());
         loop {
             run.journal.must_hold()?;
             match request(run.context.cloud).await {
-                Err(pending @ CloudError::Pending { .. }) => {
+                Err(later) if may_go_later(&later, began.elapsed()) => {
                     if let Err(cut) = self.slot.lend(pace.pause()).await {
-                        return Err(if cut == Cut::Stopped { cut.into() } else { pending.into() });
+                        return Err(if cut == Cut::Stopped { cut.into() } else { later.into() });
                     }
                 }
                 answer => return Ok(answer?),
@@ -279,4 +283,23 @@ fn help(trouble: &Trouble) -> String {
         Trouble::Failed(_) => "seachange status",
     }
     .to_owned()
+}
+
+/// The network may be away for so long before a step gives up.
+const OUTAGE: Duration = Duration::from_secs(60);
+
+/// Whether a request that was certainly not processed can go again after a pause.
+fn may_go_later(error: &CloudError, waited: Duration) -> bool {
+    match error {
+        CloudError::Pending { .. } | CloudError::RateLimited { .. } => true,
+        CloudError::Unavailable { .. } => waited < OUTAGE,
+        CloudError::Unauthorized { .. }
+        | CloudError::Forbidden { .. }
+        | CloudError::NotFound { .. }
+        | CloudError::Conflict { .. }
+        | CloudError::LimitReached { .. }
+        | CloudError::Invalid { .. }
+        | CloudError::Unknown { .. }
+        | CloudError::Malformed { .. } => false,
+    }
 }
