@@ -7,6 +7,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{Pinned, Plan};
@@ -15,6 +16,7 @@ use crate::cloud::DropletId;
 use crate::names::{PROD, same_tag};
 use crate::observed::Observed;
 use crate::state::State;
+use crate::state::file::unknown;
 
 /// The newest format this version writes, and the only one so far.
 pub const FORMAT: u32 = 1;
@@ -75,12 +77,18 @@ pub fn read(bytes: &[u8]) -> Result<Plan, ReadError> {
     if head.format > FORMAT {
         return Err(ReadError::Newer { found: head.format });
     }
-    let file: File<Plan> = serde_json::from_slice(bytes).map_err(malformed)?;
-    let found = digest(&file.plan);
-    if found == file.digest {
-        Ok(file.plan)
-    } else {
-        Err(ReadError::Tampered { found, written: file.digest })
+    let file: File<Value> = serde_json::from_slice(bytes).map_err(malformed)?;
+    let plan = Plan::deserialize(&file.plan).map_err(malformed)?;
+    let found = digest(&plan);
+    if found != file.digest {
+        return Err(ReadError::Tampered { found, written: file.digest });
+    }
+    match serde_json::to_value(&plan).map(|known| unknown(&file.plan, &known)) {
+        Ok(None) => Ok(plan),
+        Ok(Some(path)) => {
+            Err(ReadError::Malformed { detail: format!("`{path}` is not known to this version") })
+        }
+        Err(error) => Err(malformed(error)),
     }
 }
 

@@ -4,6 +4,7 @@
 //! it does not know would lose it at its next write.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::State;
 
@@ -54,6 +55,34 @@ pub fn read(bytes: &[u8]) -> Result<State, ReadError> {
     if head.format > FORMAT {
         return Err(ReadError::Newer { found: head.format });
     }
-    let file: File<State> = serde_json::from_slice(bytes).map_err(malformed)?;
-    Ok(file.state)
+    let file: File<Value> = serde_json::from_slice(bytes).map_err(malformed)?;
+    let state = State::deserialize(&file.state).map_err(malformed)?;
+    match serde_json::to_value(&state).map(|known| unknown(&file.state, &known)) {
+        Ok(None) => Ok(state),
+        Ok(Some(path)) => {
+            Err(ReadError::Malformed { detail: format!("`{path}` is not known to this version") })
+        }
+        Err(error) => Err(malformed(error)),
+    }
+}
+
+/// The path of something in a text that is not in what was made of it. What an older version did not write is no matter.
+pub(crate) fn unknown(text: &Value, made: &Value) -> Option<String> {
+    let below = |key: String, text: &Value, made: Option<&Value>| match made {
+        None => Some(key),
+        Some(made) => unknown(text, made).map(|path| match path.is_empty() {
+            true => key,
+            false => format!("{key}.{path}"),
+        }),
+    };
+    match (text, made) {
+        (Value::Object(text), Value::Object(made)) => {
+            text.iter().find_map(|(key, value)| below(key.clone(), value, made.get(key)))
+        }
+        (Value::Array(text), Value::Array(made)) if text.len() == made.len() => {
+            let mut items = text.iter().zip(made).enumerate();
+            items.find_map(|(at, (text, made))| below(at.to_string(), text, Some(made)))
+        }
+        _ => (text != made).then(String::new),
+    }
 }

@@ -30,6 +30,16 @@ fn a_changed_or_cut_off_plan_is_refused() {
 }
 
 #[test]
+fn not_one_byte_of_a_plan_may_be_another() {
+    let bytes = write(&World::empty("webgui").plan(&webgui("1.0")));
+    for at in 0..bytes.trim_ascii_end().len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 7);
+        assert!(read(&flipped).is_err(), "byte {at} of {}", String::from_utf8_lossy(&flipped));
+    }
+}
+
+#[test]
 fn no_secret_is_in_a_plan() {
     let mut spec = webgui("1.0");
     let app = spec.app.as_mut().expect("an app");
