@@ -12,6 +12,7 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -231,21 +232,24 @@ fn admin(world: &World, path: &str, method: &Method, body: &[u8]) -> Response<Fu
             world.with_faults(crate::fault::Faults::clear);
             response(204, Bytes::new())
         }
-        ("POST", "faults") => match serde_json::from_slice::<Rule>(body) {
-            Ok(rule) => {
-                world.with_faults(|faults| faults.add(rule));
-                response(204, Bytes::new())
-            }
-            Err(error) => refuse(&Refusal::bad_request(error.to_string())),
-        },
-        ("POST", "lent_keys") => match serde_json::from_slice::<Vec<String>>(body) {
-            Ok(fingerprints) => {
-                world.lend_keys(&fingerprints);
-                response(204, Bytes::new())
-            }
-            Err(error) => refuse(&Refusal::bad_request(error.to_string())),
-        },
+        ("POST", "faults") => told(body, |rule: Rule| world.with_faults(|faults| faults.add(rule))),
+        ("POST", "lent_keys") => told(body, |keys: Vec<String>| world.lend_keys(&keys)),
+        ("GET", "timings") => world.with_manners(|timings, _| json_response(200, &json!(timings))),
+        ("PUT", "timings") => told(body, |new| world.with_manners(|timings, _| *timings = new)),
+        ("GET", "races") => world.with_manners(|_, races| json_response(200, &json!(races))),
+        ("PUT", "races") => told(body, |new| world.with_manners(|_, races| *races = new)),
         _ => refuse(&Refusal::not_found()),
+    }
+}
+
+/// Does something with what a body says, if it says something.
+fn told<T: DeserializeOwned>(body: &[u8], act: impl FnOnce(T)) -> Response<Full<Bytes>> {
+    match serde_json::from_slice(body) {
+        Ok(value) => {
+            act(value);
+            response(204, Bytes::new())
+        }
+        Err(error) => refuse(&Refusal::bad_request(error.to_string())),
     }
 }
 

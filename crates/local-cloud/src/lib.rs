@@ -16,5 +16,6 @@ pub mod in_process;
 pub mod in_process_host;
 pub mod join;
 pub mod machine;
+mod millis;
 pub mod serve;
 pub mod world;

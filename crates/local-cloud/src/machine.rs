@@ -32,8 +32,10 @@ pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootTimings {
     /// Until SSH answers.
+    #[serde(with = "crate::millis")]
     pub ssh: Duration,
     /// Until cloud-init has ended.
+    #[serde(with = "crate::millis")]
     pub cloud_init: Duration,
 }
 

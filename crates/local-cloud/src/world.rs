@@ -29,22 +29,29 @@ use crate::machine::{BootTimings, Machine};
 pub use account::Limits;
 pub use store::StoreError;
 
-/// How long things take.
+/// How long things take; as JSON, in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Timings {
     /// From a create to `active`.
+    #[serde(with = "crate::millis")]
     pub boot: Duration,
     /// From `active` to the public address.
+    #[serde(with = "crate::millis")]
     pub address: Duration,
     /// From `active` to SSH and to the end of cloud-init.
     pub first_boot: BootTimings,
     /// An action on an address or a droplet.
+    #[serde(with = "crate::millis")]
     pub action: Duration,
     /// From a delete's answer to the end of the droplet.
+    #[serde(with = "crate::millis")]
     pub delete: Duration,
     /// How long a new droplet is missing from lists.
+    #[serde(with = "crate::millis")]
     pub list_lag: Duration,
     /// How long a new droplet, key or action is 404.
+    #[serde(with = "crate::millis")]
     pub read_lag: Duration,
 }
 
@@ -82,6 +89,7 @@ impl Timings {
 
 /// What the service does at bad moments, beyond taking its time; the rest of it is done by rules (`fault`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Races {
     /// A second event on a droplet or an address is refused while one is under way.
     pub pending_events: bool,
@@ -323,6 +331,12 @@ impl World {
     pub fn turn(&self) -> Option<Instant> {
         self.act(|_, _| ());
         self.next_event()
+    }
+
+    /// How long things take from now on, and what happens at bad moments.
+    pub fn with_manners<T>(&self, f: impl FnOnce(&mut Timings, &mut Races) -> T) -> T {
+        let config = &mut self.lock().config;
+        f(&mut config.timings, &mut config.races)
     }
 
     /// The rules by which requests fail.

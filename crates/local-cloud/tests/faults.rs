@@ -71,6 +71,28 @@ async fn a_lost_answer_is_not_one_byte_of_an_answer() {
 }
 
 #[tokio::test]
+async fn timings_and_races_are_set_over_http() {
+    let world = world(Races::default());
+    let door = Http::open(Arc::clone(&world), (Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let send = async |method: &str, path: &str, body: &str| {
+        let length = body.len();
+        raw(&door, &format!("{method} /_local/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")).await
+    };
+    let put = send("PUT", "races", "{\"pending_events\":false}").await;
+    assert!(put.starts_with("HTTP/1.1 204"), "{put}");
+    let shown = send("GET", "timings", "").await;
+    let (_, timings) = shown.split_once("\r\n\r\n").unwrap();
+    let slow = timings.replace("\"action\":300", "\"action\":7000");
+    assert_ne!(slow, timings);
+    assert!(send("PUT", "timings", &slow).await.starts_with("HTTP/1.1 204"));
+    world.with_manners(|timings, races| {
+        assert_eq!((timings.action, races.pending_events), (Duration::from_secs(7), false));
+        assert!(races.shared_ttl, "what is left out is as it usually is");
+    });
+    assert!(send("PUT", "races", "{\"pending\":false}").await.starts_with("HTTP/1.1 400"));
+}
+
+#[tokio::test]
 async fn a_failure_has_the_form_that_the_rule_says() {
     let world = world(Races { stale_reset: true, ..Races::default() });
     let door = Http::open(Arc::clone(&world), (Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
