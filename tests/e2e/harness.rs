@@ -1,9 +1,13 @@
 //! Runs the binary in a folder of its own, with an environment of its own, and keeps what it said.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{BufRead as _, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder in which the binary runs. Two sandboxes share nothing.
@@ -55,11 +59,11 @@ impl Sandbox {
 
     /// Serves a local cloud with these options, and gives its environment to every later run.
     pub(crate) fn serve(&mut self, options: &str) -> Served {
-        use std::io::BufRead as _;
         let mut command = self.command(&format!("local serve --folder served {options}"));
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary runs");
         let stdout = child.stdout.take().expect("piped");
+        let mut exports = BTreeMap::new();
         for line in std::io::BufReader::new(stdout).lines() {
             let line = line.expect("UTF-8");
             let (name, value) = line
@@ -67,11 +71,58 @@ impl Sandbox {
                 .and_then(|rest| rest.split_once('='))
                 .expect("an export");
             self.set(name, value);
+            exports.insert(name.to_owned(), value.to_owned());
             if name == "SSH_KEY_FINGERPRINT" {
                 break;
             }
         }
-        Served { child }
+        let export = |name: &str| exports.get(name).expect("exported").clone();
+        Served {
+            child,
+            api_url: export("DIGITALOCEAN_API_URL"),
+            token: export("DIGITALOCEAN_TOKEN"),
+        }
+    }
+
+    /// The tutorial's spec for a served cloud: its key, a state in the folder `kept`, and a gate that is quickly decided.
+    pub(crate) fn spec_for_served(&mut self, change: impl FnOnce(String) -> String) {
+        self.set("REGISTRY_USER", "user");
+        self.set("REGISTRY_PASSWORD", "canary-password");
+        self.spec_with("webgui.yaml", |text| {
+            change(
+                text.replace(
+                    "spaces: { bucket: gotcha-state, region: ams3 }",
+                    "local: { path: kept }",
+                )
+                .replace(
+                    "3b:16:bf:e4:8b:00:8b:b8:59:8c:a9:d3:f0:19:45:fa",
+                    "${env:SSH_KEY_FINGERPRINT}",
+                )
+                .replace("${env:PRIVKEY_PLAIN}", "{ file: \"${env:SSH_PRIVATE_KEY_FILE}\" }")
+                .replace("timeout: 2m", "timeout: 2s")
+                .replace("interval: 2s", "interval: 100ms"),
+            )
+        });
+    }
+
+    /// Runs the binary until it has written a line with this text to stderr, and kills it there and then.
+    pub(crate) fn kill_at(&self, line: &str, text: &str) {
+        let mut command = self.command(line);
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let stderr = child.stderr.take().expect("piped");
+        let mut said = std::io::BufReader::new(stderr).lines().map(|line| line.expect("UTF-8"));
+        assert!(said.any(|line| line.contains(text)), "{line} ended before it said {text:?}");
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+    }
+
+    /// The newest state's file, as it lies in the folder `kept`: one line about the commit, one with the state.
+    pub(crate) fn newest_commit(&self) -> PathBuf {
+        let folder = std::fs::read_dir(self.path().join("kept/webgui/state")).expect("a state");
+        let files = folder.map(|file| file.expect("a file").path());
+        // Serials count down, so that the newest is listed first.
+        files.min().expect("a commit")
     }
 
     /// The command for a line, for whoever wants to keep the process.
@@ -114,6 +165,23 @@ impl Said {
         self
     }
 
+    /// Stdout is one JSON document.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("stdout is no JSON document: {error}\n{self}"))
+    }
+
+    /// Stdout is one JSON object a line.
+    #[track_caller]
+    pub(crate) fn json_lines(&self) -> Vec<Value> {
+        let object = |line: &str| {
+            let value = serde_json::from_str::<Value>(line).ok().filter(Value::is_object);
+            value.unwrap_or_else(|| panic!("a line is no JSON object: {line}\n{self}"))
+        };
+        self.stdout.lines().map(object).collect()
+    }
+
     /// Stderr has this text.
     #[track_caller]
     pub(crate) fn complains(self, text: &str) -> Self {
@@ -135,6 +203,57 @@ impl fmt::Display for Said {
 /// A local cloud served beside the runs, as for curl or another shell. It ends with this value.
 pub(crate) struct Served {
     child: std::process::Child,
+    api_url: String,
+    token: String,
+}
+
+impl Served {
+    /// Everything there is in the world.
+    pub(crate) fn world(&self) -> Value {
+        serde_json::from_str(&self.ask("GET", "/_local/world", "")).expect("JSON")
+    }
+
+    /// What users get: where the floating IP points, every droplet's tags, and what runs on the live worker.
+    pub(crate) fn seen_by_users(&self) -> Value {
+        let world = self.world();
+        let first = |kind: &str| world[kind].as_object().and_then(|all| all.values().next());
+        let live = first("reserved").expect("a floating IP")["droplet"].to_string();
+        let containers = &world["machines"][live]["engine"]["containers"];
+        assert!(containers.is_object(), "no worker is live: {world:#}");
+        let droplets = world["droplets"].as_object().expect("droplets").values();
+        let tags: Vec<&Value> = droplets.map(|droplet| &droplet["tags"]).collect();
+        serde_json::json!({ "ip": world["reserved"], "tags": tags, "live": containers })
+    }
+
+    /// Switches a fault on.
+    pub(crate) fn fault(&self, rule: &Value) {
+        self.ask("POST", "/_local/faults", &rule.to_string());
+    }
+
+    /// Switches all faults off.
+    pub(crate) fn no_faults(&self) {
+        self.ask("DELETE", "/_local/faults", "");
+    }
+
+    /// Asks the API, as somebody beside us would; the answer's body.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        let address = self.api_url.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).expect("served");
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            self.token,
+            body.len()
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("UTF-8");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        let status = head.split_whitespace().nth(1).unwrap_or_default();
+        assert!(status.starts_with('2'), "{method} {path}: {head}\n{body}");
+        body.to_owned()
+    }
 }
 
 impl Drop for Served {

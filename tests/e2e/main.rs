@@ -4,7 +4,12 @@
 
 mod budgets;
 mod harness;
+mod hosts;
+mod joined;
 mod lifecycle;
+mod machines;
+mod promises;
+mod records;
 mod refusals;
 mod starter;
 #[path = "../tidy.rs"]

@@ -22,12 +22,13 @@ fn every_example_spec_is_valid() {
         "many-workers.yaml",
         "no-load-balancer.yaml",
         "infrastructure.yaml",
+        "encrypted.yaml",
     ] {
         sandbox.spec(name);
         sandbox.run(&format!("validate -f {name} --local --var VERSION=1.0")).code(0);
     }
     let listed = std::fs::read_dir(specs()).expect("specs").count();
-    assert_eq!(listed, 5 + 1, "an example is missing here (the sixth is the folder invalid/)");
+    assert_eq!(listed, 6 + 1, "an example is missing here (the seventh is the folder invalid/)");
 }
 
 #[test]
