@@ -33,7 +33,7 @@ use seachange_core::state::State;
 use seachange_core::store::{Created, StateStore, StoreError};
 
 use commit::{Commit, CommitError};
-use lease::Holding;
+use lease::{Holding, Terms};
 
 pub use history::{KEEP, Pruned};
 pub use lease::Lease;
@@ -187,6 +187,7 @@ pub struct Log {
     store: Arc<dyn StateStore>,
     stack: String,
     locking: Locking,
+    terms: Terms,
 }
 
 /// What became of a create that is told by its nonce.
@@ -199,13 +200,20 @@ enum Won {
 impl Log {
     /// The log of a stack in a store that honours conditional writes.
     pub fn new(store: Arc<dyn StateStore>, stack: &str) -> Self {
-        Self { store, stack: stack.to_owned(), locking: Locking::default() }
+        let (locking, terms) = (Locking::default(), Terms::default());
+        Self { store, stack: stack.to_owned(), locking, terms }
     }
 
     /// The same log, with rivals excluded in another way.
     #[must_use]
     pub fn with_locking(self, locking: Locking) -> Self {
         Self { locking, ..self }
+    }
+
+    /// The same log, held on other terms.
+    #[must_use]
+    pub fn on_terms(self, terms: Terms) -> Self {
+        Self { terms, ..self }
     }
 
     /// How a person would name the place.

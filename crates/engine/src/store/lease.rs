@@ -18,10 +18,28 @@ use super::{Log, LogError, patiently};
 
 /// A beat that stands still so long is no sign of life any more.
 pub const LEASE: Duration = Duration::from_secs(60);
-/// From one beat to the next.
-const BEAT: Duration = Duration::from_secs(10);
-/// A changing request must begin so long before the lease could end: longer than a request and its answer can take.
-const MARGIN: Duration = Duration::from_secs(35);
+
+/// How long a holding lasts without a sign of life, and how that sign is given. Everybody who works on one log goes by
+/// the same terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// A beat that stands still so long is no sign of life any more.
+    pub lease: Duration,
+    /// From one beat to the next.
+    pub beat: Duration,
+    /// A changing request must begin so long before the lease could end: longer than a request and its answer can take.
+    pub margin: Duration,
+    /// How often a rival's beat is looked at.
+    pub watch: Duration,
+}
+
+impl Default for Terms {
+    /// For requests that are given up after 30 s.
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { lease: LEASE, beat: seconds(10), margin: seconds(35), watch: seconds(2) }
+    }
+}
 
 /// The lock, held. Dropping it is dying: the beat stops, and the next holder has to wait for the lease to run out.
 pub struct Lease {
@@ -38,6 +56,7 @@ pub struct Holding(Arc<Held>);
 struct Held {
     stack: String,
     epoch: u64,
+    terms: Terms,
     /// When the newest beat that the store has was sent, or why there will be none.
     beat: Mutex<Result<Moment, String>>,
 }
@@ -97,8 +116,9 @@ impl Beat {
 impl Holding {
     /// Whether a changing request may begin now.
     pub fn must_hold(&self) -> Result<(), LogError> {
+        let terms = &self.0.terms;
         let why = match &*self.beat() {
-            Ok(beat) if beat.elapsed() + MARGIN < LEASE => return Ok(()),
+            Ok(beat) if beat.elapsed() + terms.margin < terms.lease => return Ok(()),
             Ok(beat) => {
                 format!("the store has not taken a heartbeat for {} s", beat.elapsed().as_secs())
             }
@@ -126,9 +146,12 @@ impl Lease {
         sent: Moment,
         clock: &dyn Clock,
     ) -> Self {
-        let held =
-            Held { stack: log.stack.clone(), epoch: holder.epoch, beat: Mutex::new(Ok(sent)) };
-        let holding = Holding(Arc::new(held));
+        let holding = Holding(Arc::new(Held {
+            stack: log.stack.clone(),
+            epoch: holder.epoch,
+            terms: log.terms,
+            beat: Mutex::new(Ok(sent)),
+        }));
         let since = Since::now(clock);
         let beating = tokio::spawn(beat(log.clone(), holding.clone(), claim, holder, since));
         Self { holding, log, beating }
@@ -161,7 +184,7 @@ impl Drop for Lease {
 /// Beats until the lock is lost. A beat that the store does not take is tried again at the next turn.
 async fn beat(log: Log, holding: Holding, claim: String, holder: Holder, since: Since) {
     let key = log.lock_key(holding.epoch(), ".beat");
-    let mut turns = tokio::time::interval(BEAT);
+    let mut turns = tokio::time::interval(log.terms.beat);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for count in 1_u64.. {
         turns.tick().await;

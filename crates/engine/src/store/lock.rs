@@ -12,13 +12,11 @@ use seachange_core::event::Event;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::lease::{Beat, LEASE, Lease, Moment};
+use super::lease::{Beat, Lease, Moment};
 use super::{Locking, Log, LogError, Owner, Won, descending, number, patiently};
 use crate::context::Caller;
 use crate::pace;
 
-/// How often a rival's beat is looked at.
-const WATCH: Duration = Duration::from_secs(2);
 /// Keys enough to hold all of the newest epoch: its claims, its beat, its end.
 const KEYS: usize = 32;
 
@@ -148,7 +146,7 @@ impl Log {
             let holders = self.read_holders(&newest).await?;
             let alive = self.look(&newest, &holders, &mut watch).await?;
             if alive == Alive::Unknown && began.elapsed() < at_most {
-                self.pause(WATCH, &caller).await?;
+                self.pause(self.terms.watch, &caller).await?;
                 continue;
             }
             let beat = watch.seen.and_then(|seen| Beat::read(&seen.beat?));
@@ -193,7 +191,7 @@ impl Log {
                             let text = format!("waiting: {}", held());
                             caller.listener.event(&Event::Note { text });
                         }
-                        self.pause(WATCH, caller).await?;
+                        self.pause(self.terms.watch, caller).await?;
                         continue;
                     }
                 }
@@ -224,11 +222,11 @@ impl Log {
             let Won::No(theirs) = won else { return Ok((claim, holder, sent)) };
             // A rival was quicker: from the beginning, with the rival as the holder. Not at once, because a listing may
             // lag behind, and rivals of the advisory protocol must not withdraw in step for ever.
-            if began.elapsed() >= wait + LEASE {
+            if began.elapsed() >= wait + self.terms.lease {
                 let rival: Option<Holder> = serde_json::from_slice(&theirs).ok();
                 return Err(self.held(rival.as_ref(), epoch, caller));
             }
-            self.pause(some_of(WATCH, &caller.ids.next()), caller).await?;
+            self.pause(some_of(self.terms.watch, &caller.ids.next()), caller).await?;
         }
     }
 
@@ -264,7 +262,7 @@ impl Log {
         let beat = patiently(|| self.store.get(&key)).await?;
         let sign = match &watch.seen {
             Some(seen) if seen.epoch == epoch && seen.beat == beat => {
-                match (asked.duration_since(seen.since) >= LEASE, seen.changed) {
+                match (asked.duration_since(seen.since) >= self.terms.lease, seen.changed) {
                     (true, _) => Alive::No,
                     (false, true) => Alive::Yes,
                     (false, false) => Alive::Unknown,
