@@ -24,6 +24,7 @@ use crate::args::{Arguments, Command};
 use crate::output::Printer;
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(end_of_a_bug));
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -32,8 +33,8 @@ fn main() -> ExitCode {
         }
     };
     let printer = Printer::new(&arguments);
-    log();
-    let code = run(&arguments.command, printer).unwrap_or_else(|failure| {
+    let ran = log().and_then(|()| run(&arguments.command, printer));
+    let code = ran.unwrap_or_else(|failure| {
         if printer.json {
             printer.out_json(&failure.json());
         }
@@ -85,9 +86,36 @@ fn wait(work: impl Future<Output = failure::Result<u8>>) -> failure::Result<u8> 
         .block_on(work)
 }
 
+/// A panic on any thread ends the process: what goes on beside a broken part is nothing anybody has thought through.
+/// The log is as durable as after a kill -9.
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "exit codes are a contract, for bugs too"
+)]
+fn end_of_a_bug(panic: &std::panic::PanicHookInfo<'_>) {
+    use std::io::Write as _;
+    let _: std::io::Result<()> = writeln!(
+        std::io::stderr(),
+        "error: a bug in seachange {}: {panic}\nhelp: what was done is in the state; the next run goes on from there",
+        env!("CARGO_PKG_VERSION")
+    );
+    std::process::exit(exit::ERROR.into());
+}
+
 /// Logs to stderr, if asked to.
-fn log() {
-    if let Some(filter) = env::get(env::LOG) {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    }
+fn log() -> failure::Result<()> {
+    use failure::Context as _;
+    use tracing_subscriber::Layer as _;
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    let Some(filter) = env::get(env::LOG) else { return Ok(()) };
+    let targets: Targets =
+        filter.parse().context(|| format!("{} is no filter: `{filter}`", env::LOG)).map_err(
+            |failure| failure.help("write it as in `info` or `seachange_engine=debug,warn`"),
+        )?;
+    let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(stderr.with_filter(targets)).init();
+    Ok(())
 }

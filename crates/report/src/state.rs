@@ -7,9 +7,14 @@ use seachange_core::address::Address;
 use seachange_core::journal::Operation;
 use seachange_core::state::{Droplet, Resource, State};
 use serde_json::{Value, json};
-use similar::TextDiff;
+use similar::ChangeTag;
+use similar::algorithms::{Capture, Compact, myers};
+use similar::udiff::UnifiedHunkHeader;
 
 use crate::wording;
+
+/// Unchanged lines around a change.
+const CONTEXT: usize = 3;
 
 /// One commit of the log, as the history shows it.
 #[derive(Debug, Clone)]
@@ -127,12 +132,32 @@ pub fn diff(old: &State, new: &State) -> String {
         text
     };
     let (before, after) = (pretty(old), pretty(new));
-    let header = |state: &State| format!("{} serial {}", state.stack, state.serial);
-    TextDiff::from_lines(&before, &after)
-        .unified_diff()
-        .context_radius(3)
-        .header(&header(old), &header(new))
-        .to_string()
+    let before: Vec<&str> = before.split_inclusive('\n').collect();
+    let after: Vec<&str> = after.split_inclusive('\n').collect();
+    // One algorithm by its name: similar's own unified diff links all six, which is 0.8 MB.
+    let mut found = Compact::new(Capture::new(), &before[..], &after[..]);
+    let (olds, news) = (0..before.len(), 0..after.len());
+    let Ok(()) = myers::diff_deadline_raw(&mut found, &before[..], olds, &after[..], news, None);
+    let mut text = String::new();
+    for hunk in found.into_inner().into_grouped_ops(CONTEXT) {
+        if text.is_empty() {
+            text = format!(
+                "--- {0} serial {1}\n+++ {2} serial {3}\n",
+                old.stack, old.serial, new.stack, new.serial
+            );
+        }
+        let _: std::fmt::Result = writeln!(text, "{}", UnifiedHunkHeader::new(&hunk));
+        for change in hunk.iter().flat_map(|part| part.iter_changes(&before[..], &after[..])) {
+            let sign = match change.tag() {
+                ChangeTag::Equal => ' ',
+                ChangeTag::Delete => '-',
+                ChangeTag::Insert => '+',
+            };
+            text.push(sign);
+            text.push_str(change.value());
+        }
+    }
+    text
 }
 
 /// What one commit changed, in a few words. If the one before it is not known, only the very first can be told.
