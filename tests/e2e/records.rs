@@ -166,6 +166,32 @@ fn a_first_apply_that_is_killed_is_finished_by_the_next() {
 }
 
 #[test]
+fn a_swap_that_is_killed_is_taken_back_by_abort() {
+    let abort = "apply -f webgui.yaml --abort --auto-approve";
+    for (at, before) in [
+        ("release: stage", true),
+        ("release: health", true),
+        ("release: verify", false),
+        ("release: retag", false),
+    ] {
+        let (sandbox, served) = stage();
+        sandbox.run(APPLY).code(0);
+        sandbox.run(abort).code(1).complains("there is nothing to take back");
+        let world = served.seen_by_users();
+        sandbox.kill_at(SWAP, at);
+        let plan = sandbox.run("plan -f webgui.yaml --var VERSION=1.1").code(0);
+        assert!(plan.stdout.contains("to take it back: seachange apply --abort"), "{at}: {plan}");
+        assert!(plan.stdout.contains(" of 6 done since "), "{at}: {plan}");
+        let taken = sandbox.run(abort).code(0);
+        assert_eq!(taken.stdout.contains("will be taken back"), !before, "{at}: {taken}");
+        assert_eq!(served.seen_by_users()["ip"], world["ip"], "{at}: {taken}");
+        assert_eq!(served.seen_by_users()["live"], world["live"], "{at}: {taken}");
+        sandbox.run("status -f webgui.yaml").code(0).says("1.0");
+        sandbox.run(SWAP).code(0).says("1 swapped");
+    }
+}
+
+#[test]
 fn a_swap_that_is_killed_is_finished_by_the_next() {
     for at in [
         "release: stage",

@@ -6,7 +6,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 use seachange_core::address::Address;
+use seachange_core::plan::Purpose;
 use seachange_engine::store::Locking;
+
+use crate::source::Need;
 
 /// Terraform for one thing, done completely: an app on DigitalOcean droplets, released without downtime.
 #[derive(Debug, Parser)]
@@ -137,7 +140,7 @@ pub(crate) struct Plan {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
     /// Plan the removal of everything the stack owns.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "abort")]
     pub(crate) destroy: bool,
 }
 
@@ -164,6 +167,19 @@ pub(crate) struct PlanOptions {
     /// Replace this droplet, in the way that keeps users served.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) replace: Vec<String>,
+    /// Take back the release that an earlier run left under way, and do nothing else.
+    #[arg(long, conflicts_with_all = ["allow_downtime", "replace"])]
+    pub(crate) abort: bool,
+}
+
+impl PlanOptions {
+    /// What a plan with these options is for, and how much of the spec it needs.
+    pub(crate) fn purpose(&self) -> (Purpose, Need) {
+        match self.abort {
+            true => (Purpose::Rollback, Need::Access),
+            false => (Purpose::Apply, Need::Whole),
+        }
+    }
 }
 
 /// How the state is locked.
@@ -223,6 +239,7 @@ pub(crate) struct RunOptions {
 )]
 pub(crate) struct Apply {
     /// A plan saved by `plan --out`: exactly that is done, or nothing.
+    #[arg(conflicts_with = "abort")]
     pub(crate) plan: Option<PathBuf>,
     /// Which spec.
     #[command(flatten)]

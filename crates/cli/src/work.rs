@@ -93,6 +93,7 @@ pub(crate) fn plan(
                 now: observed.at,
             })
         }
+        Purpose::Rollback if options.abort => planner::plan_abort(state, observed, observed.at),
         Purpose::Rollback => planner::plan_rollback(state, observed, observed.at),
         Purpose::Destroy => planner::plan_destroy(state, observed, observed.at),
     };

@@ -447,7 +447,46 @@ pub struct ReleasePlan {
     /// The floating IP, if it exists already.
     pub floating_ip: Option<Ipv4Addr>,
     /// The transition of an earlier run that this one takes over.
-    pub resumes: Option<crate::release::Phase>,
+    pub resumes: Option<Resumes>,
+}
+
+/// A transition that an earlier run left under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumes {
+    /// How far it was.
+    pub phase: crate::release::Phase,
+    /// When it began.
+    pub since: Timestamp,
+    /// Who began it.
+    pub by: String,
+    /// It is taken back instead of finished: users get the old release again.
+    pub undo: bool,
+}
+
+impl Resumes {
+    /// What a plan says of a transition that it takes over.
+    pub(crate) fn of(transition: &crate::release::Transition, undo: bool) -> Self {
+        Self { phase: transition.phase, since: transition.since, by: transition.by.clone(), undo }
+    }
+}
+
+impl ReleasePlan {
+    /// Whether a person wants an earlier run's release taken back.
+    pub fn undoes(&self) -> bool {
+        self.resumes.as_ref().is_some_and(|resumes| resumes.undo)
+    }
+
+    /// Whether it takes an earlier run's release back, because a person wants that or because verify failed.
+    pub fn leads_back(&self) -> bool {
+        use crate::release::Phase::{RetaggingBack, SwitchingBack};
+        let back = |resumes: &Resumes| matches!(resumes.phase, SwitchingBack | RetaggingBack);
+        self.undoes() || self.resumes.as_ref().is_some_and(back)
+    }
+
+    /// The worker that users are on when it is at rest, if all goes well.
+    pub fn leads_to(&self) -> Option<u32> {
+        if self.leads_back() { self.from } else { Some(self.to) }
+    }
 }
 
 impl Plan {

@@ -41,7 +41,7 @@ use crate::state::State;
 
 pub use self::destroy::plan_destroy;
 pub use self::drift::drift;
-pub use self::rollback::plan_rollback;
+pub use self::rollback::{plan_abort, plan_rollback};
 
 /// What a plan is made from.
 #[derive(Debug, Clone, Copy)]

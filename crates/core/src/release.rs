@@ -161,6 +161,18 @@ pub struct IllegalEvent {
     pub event: Event,
 }
 
+/// The phase in which a run takes over a release that an earlier one left: told where the floating IP points and then, if a
+/// person wants the old release back, told that.
+pub fn take_over(phase: Phase, target: Target, undo: bool) -> Result<Phase, IllegalEvent> {
+    use Phase::{Gating, Retagging, Staging, Switching, Verifying};
+    match next(phase, Event::Resumed(target))? {
+        ahead @ (Staging | Gating | Switching | Verifying | Retagging) if undo => {
+            next(ahead, Event::Abort)
+        }
+        phase => Ok(phase),
+    }
+}
+
 /// The phase after an event.
 pub fn next(phase: Phase, event: Event) -> Result<Phase, IllegalEvent> {
     use Event::{Abort, Done, Failed, Resumed};
@@ -217,7 +229,24 @@ pub fn pending_action(phase: Phase) -> Option<Action> {
     }
 }
 
+/// How many steps a release has.
+pub const STEPS: usize = 6;
+
 impl Phase {
+    /// How many of a release's [`STEPS`] are done; `None` on the way back.
+    pub fn steps_done(self) -> Option<usize> {
+        match self {
+            Self::Staging => Some(0),
+            Self::Gating => Some(1),
+            Self::Switching => Some(2),
+            Self::Verifying => Some(3),
+            Self::Retagging => Some(4),
+            Self::Recording => Some(5),
+            Self::Completed => Some(STEPS),
+            Self::SwitchingBack | Self::RetaggingBack | Self::Aborted | Self::Reverted => None,
+        }
+    }
+
     /// Which of the six steps this is, counted from 1, for people; at rest, 6.
     pub fn step(self) -> u8 {
         match self {

@@ -14,7 +14,7 @@ use seachange_core::event::{Event as Told, Outcome};
 use seachange_core::journal::{Change, Entry, OperationKind};
 use seachange_core::plan::ReleasePlan;
 use seachange_core::release::{
-    Action, Event, IllegalEvent, Kind, Phase, Target, Transition, next, pending_action,
+    Action, Event, IllegalEvent, Kind, Phase, Target, Transition, next, pending_action, take_over,
 };
 use seachange_core::run::Failure;
 use seachange_core::state::Release;
@@ -82,7 +82,7 @@ pub(crate) async fn run(step: &mut Step<'_>) -> Result<Done, Trouble> {
         transition.phase = after;
         persist(step, &transition, learnt).await?;
     }
-    ended(&transition, trouble)
+    ended(&transition, trouble, plan.undoes())
 }
 
 fn is_before_the_switch(phase: Phase) -> bool {
@@ -200,9 +200,10 @@ async fn entered(
         };
     }
     let was = earlier.phase;
-    earlier.phase = next(was, Event::Resumed(target)).map_err(impossible)?;
+    let moved = take_over(was, target, false) == Ok(Phase::Aborted);
+    earlier.phase = take_over(was, target, plan.undoes()).map_err(impossible)?;
     persist(step, &earlier, Vec::new()).await?;
-    let moved = (earlier.phase == Phase::Aborted).then(|| {
+    let moved = moved.then(|| {
         failure(
             Address::Release,
             format!("going on from {}", was.word()),
@@ -249,11 +250,18 @@ fn released(step: &Step<'_>, transition: &Transition) -> Change {
     })
 }
 
-fn ended(transition: &Transition, trouble: Option<Failure>) -> Result<Done, Trouble> {
+fn ended(
+    transition: &Transition,
+    trouble: Option<Failure>,
+    wanted_back: bool,
+) -> Result<Done, Trouble> {
     let what = format!("{} on {}", transition.image.version(), Address::Worker(transition.to));
     match (transition.phase, trouble) {
         (Phase::Completed, _) => Ok((Outcome::Changed, format!("users get {what}"))),
         (_, Some(failure)) => Err(failure.into()),
+        (Phase::Aborted | Phase::Reverted, None) if wanted_back => {
+            Ok((Outcome::Changed, format!("the release of {what} is taken back")))
+        }
         (phase, None) => {
             Err(Trouble::Missing(format!("the release of {what} was {}", phase.word())))
         }

@@ -25,9 +25,10 @@ pub(crate) struct Job {
 
 /// `seachange apply`.
 pub(crate) async fn run(arguments: &args::Apply, printer: Printer) -> Result<u8> {
-    let source = Source::read(&arguments.spec, Need::Whole, printer)?;
+    let (purpose, need) = arguments.options.purpose();
+    let source = Source::read(&arguments.spec, need, printer)?;
     let job = Job {
-        purpose: Purpose::Apply,
+        purpose,
         options: arguments.options.clone(),
         run: arguments.run.clone(),
         saved: arguments.plan.clone(),

@@ -19,9 +19,13 @@ const COMMENT: usize = 65_536;
 
 /// Plans and shows.
 pub(crate) async fn run(arguments: &args::Plan, printer: Printer) -> Result<u8> {
-    let source = Source::read(&arguments.spec, Need::Whole, printer)?;
+    let (purpose, need) = match arguments.destroy {
+        true => (Purpose::Destroy, Need::Whole),
+        false => arguments.options.purpose(),
+    };
+    let source = Source::read(&arguments.spec, need, printer)?;
     let session = Session::open(&source, printer).await?;
-    let outcome = plan(&session, &source, arguments, printer).await;
+    let outcome = plan(&session, &source, purpose, arguments, printer).await;
     session.close().await;
     outcome
 }
@@ -29,11 +33,11 @@ pub(crate) async fn run(arguments: &args::Plan, printer: Printer) -> Result<u8> 
 async fn plan(
     session: &Session,
     source: &Source,
+    purpose: Purpose,
     arguments: &args::Plan,
     printer: Printer,
 ) -> Result<u8> {
     let context = session.context(1);
-    let purpose = if arguments.destroy { Purpose::Destroy } else { Purpose::Apply };
     let mut state = work::state(session, &context).await?;
     work::settle(&context, &mut state).await?;
     let observed = work::refresh(&context, &work::wanted(session, purpose), &state).await?;

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Effect, Plan, Purpose, Step};
+use super::{Effect, Plan, Purpose, ReleasePlan, Step};
 use crate::address::Address;
 use crate::cloud::DropletId;
 use crate::graph::Graph;
@@ -315,7 +315,7 @@ impl<'p> Check<'p> {
     /// Steps after which the floating IP points elsewhere than now.
     fn leaves(&self) -> Vec<usize> {
         let live = self.live;
-        let release_to = self.plan.release.as_ref().map(|plan| plan.to);
+        let release_to = self.plan.release.as_ref().and_then(ReleasePlan::leads_to);
         self.all(|effect| match effect {
             Effect::Release => release_to != live,
             Effect::AssignFloatingIp { .. } | Effect::DeleteFloatingIp { .. } => true,

@@ -14,7 +14,7 @@ use super::roles::{self, Pointing};
 use super::{Options, Refusal};
 use crate::address::Address;
 use crate::names::PROD;
-use crate::plan::{ActionKind, Reason, ReleasePlan};
+use crate::plan::{ActionKind, Reason, ReleasePlan, Resumes};
 use crate::release::{Event, Phase, Transition, next};
 use crate::state::Deployed;
 
@@ -46,7 +46,7 @@ pub(super) struct Decision {
 impl Roles {
     /// The unfinished release that this plan goes on with: workers stay as they are until it is at rest.
     pub(super) fn resumes(&self) -> Option<Phase> {
-        self.release.as_ref().and_then(|decision| decision.plan.resumes)
+        Some(self.release.as_ref()?.plan.resumes.as_ref()?.phase)
     }
 
     /// The worker that users are moved away from.
@@ -127,10 +127,24 @@ fn wanted(transition: &Transition, app: &App) -> bool {
 
 fn resume(draft: &mut Draft<'_>, transition: &Transition, app: &App, roles: &mut Roles) {
     let back = matches!(transition.phase, Phase::SwitchingBack | Phase::RetaggingBack);
-    let live = transition.from.and_then(|from| draft.state.deployed.get(&from));
     roles.holder = roles.pointing.worker();
     roles.live = if back { transition.from } else { Some(transition.to) };
-    roles.release = Some(Decision {
+    roles.release = Some(taken_over(draft, transition, false));
+    if back {
+        draft.note(
+            "the release under way failed and is taken back; to try it again: seachange apply",
+        );
+    } else if !wanted(transition, app) {
+        draft.note(
+            "the release under way is finished first; for what the spec says now: seachange apply",
+        );
+    }
+}
+
+/// The release of an earlier run, to be finished or taken back.
+pub(super) fn taken_over(draft: &Draft<'_>, transition: &Transition, undo: bool) -> Decision {
+    let live = transition.from.and_then(|from| draft.state.deployed.get(&from));
+    Decision {
         plan: ReleasePlan {
             kind: transition.kind,
             image: transition.image.clone(),
@@ -141,19 +155,10 @@ fn resume(draft: &mut Draft<'_>, transition: &Transition, app: &App, roles: &mut
             from: transition.from,
             to: transition.to,
             floating_ip: draft.state.floating_ip(),
-            resumes: Some(transition.phase),
+            resumes: Some(Resumes::of(transition, undo)),
         },
         action: ActionKind::Swap,
         reason: Reason::UnfinishedRun { found: describe(transition) },
-    });
-    if back {
-        draft.note(
-            "the release under way failed and is taken back; to try it again: seachange apply",
-        );
-    } else if !wanted(transition, app) {
-        draft.note(
-            "the release under way is finished first; for what the spec says now: seachange apply",
-        );
     }
 }
 

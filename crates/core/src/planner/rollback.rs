@@ -14,7 +14,7 @@ use crate::cloud::DropletId;
 use crate::haproxy::LoadBalancerConfig;
 use crate::observed::Observed;
 use crate::plan::{ActionKind, Effect, Plan, Purpose, Reason, ReleasePlan};
-use crate::release::{Kind, Phase};
+use crate::release::{Kind, Phase, Transition};
 use crate::state::{Deployed, State};
 
 /// Plans to make the release live again that users had before the present one.
@@ -42,6 +42,12 @@ pub fn plan_rollback(
         let held = ip.and_then(|ip| observed.reserved_ips.get(&ip)).is_some_and(|seen| seen.locked);
         if held {
             return refused(busy(&release::describe(transition)));
+        }
+        if let Some(back) = way_back(&draft, &fleet, transition, live) {
+            roles.live = Some(back);
+            roles.release = Some(release::taken_over(&draft, transition, true));
+            warm::release(&mut draft, &roles, None);
+            return finish(draft, Purpose::Rollback, String::new(), None, now);
         }
         roles.dropped = Some(release::describe(transition));
         let before = matches!(transition.phase, Phase::Staging | Phase::Gating | Phase::Switching);
@@ -87,6 +93,54 @@ pub fn plan_rollback(
     let configure = reconfigure(&mut draft, &roles);
     warm::release(&mut draft, &roles, configure);
     finish(draft, Purpose::Rollback, String::new(), None, now)
+}
+
+/// Plans to take back the release that an earlier run left under way; a refusal if there is none.
+pub fn plan_abort(
+    state: &State,
+    observed: &Observed,
+    now: Timestamp,
+) -> Result<Plan, Vec<Refusal>> {
+    let Some(transition) = &state.transition else {
+        return Err(vec![Refusal {
+            object: Address::Release.to_string(),
+            expected: "a release that an earlier run left under way".to_owned(),
+            observed: "it is at rest".to_owned(),
+            why: "there is nothing to take back".to_owned(),
+            help: "to go back to the release before: seachange rollback".to_owned(),
+            allowed_by: None,
+        }]);
+    };
+    if transition.phase == Phase::Recording {
+        return Err(vec![Refusal {
+            object: Address::Release.to_string(),
+            expected: "a release that is not finished".to_owned(),
+            observed: format!("{}: all but its record", release::describe(transition)),
+            why: "users and tags have followed already".to_owned(),
+            help: "finish it, then go back: seachange apply, seachange rollback".to_owned(),
+            allowed_by: None,
+        }]);
+    }
+    plan_rollback(state, observed, now)
+}
+
+/// The worker that users go back to when a release past its switch is taken back, if its container is there.
+fn way_back(
+    draft: &Draft<'_>,
+    fleet: &Fleet<'_>,
+    transition: &Transition,
+    live: u32,
+) -> Option<u32> {
+    use Phase::{Retagging, RetaggingBack, Switching, SwitchingBack, Verifying};
+    let from = transition.from?;
+    let past = match transition.phase {
+        Switching | Verifying | Retagging => live == transition.to,
+        SwitchingBack | RetaggingBack => live == transition.to || live == from,
+        _ => false,
+    };
+    let id = fleet.worker(from).filter(|_| past)?.id()?;
+    let deployed = release::deployed(draft, fleet, from)?;
+    usable(draft, id, deployed).map(|_| from)
 }
 
 /// A standby's release that can go live.

@@ -86,8 +86,15 @@ pub(super) fn release(draft: &mut Draft<'_>, roles: &Roles, balancer_waits: Opti
 }
 
 fn attributes(plan: &ReleasePlan) -> Vec<Attribute> {
-    let live = plan.live.as_ref();
     let worker = |number: u32| Address::Worker(number).to_string();
+    let live = plan.live.as_ref();
+    if let Some((from, (image, digest))) = plan.from.zip(live).filter(|_| plan.leads_back()) {
+        return vec![
+            to("image", Some(plan.image.to_string()), image.to_string()),
+            to("digest", Some(plan.digest.to_string()), digest.to_string()),
+            to("live", Some(worker(plan.to)), worker(from)),
+        ];
+    }
     let mut attributes = Vec::new();
     let image = live.map(|(image, _)| image.to_string());
     if image.as_deref() != Some(&plan.image.to_string()) {

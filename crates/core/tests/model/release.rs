@@ -6,7 +6,7 @@
 
 #![expect(clippy::expect_used, reason = "an event that cannot happen is a bug of the model")]
 
-use seachange_core::release::{Action, Event, Phase, Target, next, pending_action};
+use seachange_core::release::{Action, Event, Phase, Target, next, pending_action, take_over};
 use stateright::{Model, Property};
 
 /// A worker, or somewhere else.
@@ -268,7 +268,8 @@ impl Protocol {
                 };
                 match world.phase {
                     Some(phase) => {
-                        let phase = next(phase, Event::Resumed(target)).expect("it is under way");
+                        // What does not go well here is that a person wants the old release back.
+                        let phase = take_over(phase, target, !well).expect("it is under way");
                         go(At::Persisting(phase))
                     }
                     // The planner: a release to what is live already is no release.

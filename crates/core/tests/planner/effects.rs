@@ -14,7 +14,9 @@ use seachange_core::journal::{Change, Entry};
 use seachange_core::names::{self, FALLBACK, PROD};
 use seachange_core::observed::HostSeen;
 use seachange_core::plan::{DropletTemplate, Effect, ReleasePlan};
-use seachange_core::release::{Action, Event, Phase, Target, Transition, next, pending_action};
+use seachange_core::release::{
+    Action, Event, Phase, Target, Transition, next, pending_action, take_over,
+};
 use seachange_core::state::{self, Deployed, Release, Resource};
 
 use crate::world::{Crash, World};
@@ -294,9 +296,10 @@ impl World {
         let at = self.tick();
         let mut transition = match self.state.transition.clone() {
             Some(earlier) => {
-                assert_eq!(plan.resumes, Some(earlier.phase), "a release under way is not resumed");
+                let resumes = plan.resumes.as_ref().expect("a release under way is resumed");
+                assert_eq!(resumes.phase, earlier.phase);
                 let target = earlier.target(self.live());
-                let phase = next(earlier.phase, Event::Resumed(target)).expect("legal");
+                let phase = take_over(earlier.phase, target, resumes.undo).expect("legal");
                 Transition { phase, ..earlier }
             }
             None => Transition {

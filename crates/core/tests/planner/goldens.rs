@@ -123,8 +123,20 @@ fn rollback_of_an_unfinished_release() {
     let mut world = release_is_cut_off(Phase::Verifying);
     let plan = world.rollback().expect("users go back");
     golden("rollback_after_the_switch", &render::plan(&plan));
+    assert_eq!(world.abort(), Ok(plan.clone()));
     world.run(&plan);
     assert_eq!((world.live(), &world.state.transition), (Some(2), &None));
+    golden("abort_at_rest", &render::refusals(&world.abort().expect_err("it is at rest")));
+
+    // The tags have followed already; they follow back.
+    let mut world = release_is_cut_off(Phase::Retagging);
+    let plan = world.abort().expect("users go back");
+    world.run(&plan);
+    assert_eq!((world.live(), &world.state.transition), (Some(2), &None));
+    assert_eq!(world.state.releases.last().map(|last| last.image.version()), Some("1.1".into()));
+
+    let world = release_is_cut_off(Phase::Recording);
+    golden("abort_of_a_finished_release", &render::refusals(&world.abort().expect_err("too late")));
 }
 
 #[test]

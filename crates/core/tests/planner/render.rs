@@ -26,11 +26,12 @@ pub(crate) fn plan(plan: &Plan) -> String {
         let from = release.from.map_or("-".to_owned(), |from| from.to_string());
         let _ = writeln!(
             text,
-            "release: {:?} {live} → {}, worker {from} → {}, resumes {:?}",
+            "release: {:?} {live} → {}, worker {from} → {}, resumes {:?}{}",
             release.kind,
             release.image.version(),
             release.to,
-            release.resumes
+            release.resumes.as_ref().map(|resumes| resumes.phase),
+            if release.undoes() { ", taken back" } else { "" }
         );
     }
     for note in &plan.notes {

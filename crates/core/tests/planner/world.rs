@@ -124,6 +124,13 @@ impl World {
         Ok(plan)
     }
 
+    /// The plan that takes an unfinished release back, or why there is none.
+    pub(crate) fn abort(&self) -> Result<Plan, Vec<Refusal>> {
+        let plan = planner::plan_abort(&self.state, &self.seen(), self.real.at)?;
+        self.checked(&plan, &self.real);
+        Ok(plan)
+    }
+
     /// The plan that removes everything.
     pub(crate) fn destroy(&self) -> Plan {
         let plan = planner::plan_destroy(&self.state, &self.real, self.real.at);

@@ -20,14 +20,15 @@ pub(super) enum Course {
 
 impl Course {
     pub(super) fn of(release: &ReleasePlan) -> Self {
-        match release.resumes {
+        if release.leads_back() {
+            return Self::Back;
+        }
+        match release.resumes.as_ref().map(|resumes| resumes.phase) {
             None | Some(Phase::Staging | Phase::Gating | Phase::Switching) => Self::Ahead,
             Some(Phase::Verifying | Phase::Retagging | Phase::Recording | Phase::Completed) => {
                 Self::Switched
             }
-            Some(
-                Phase::SwitchingBack | Phase::RetaggingBack | Phase::Aborted | Phase::Reverted,
-            ) => Self::Back,
+            Some(_) => Self::Back,
         }
     }
 }

@@ -6,10 +6,12 @@ use seachange_core::address::Address;
 use seachange_core::names::droplet_name;
 use seachange_core::plan::{
     ActionKind, Attribute, Change, Drift, Effect, Finding, Plan, Purpose, Reason, ReleasePlan,
+    Resumes,
 };
 
 use super::fate::{Course, Fate, interruption};
 use crate::wording;
+use seachange_core::release::STEPS;
 
 /// How many findings are shown one by one.
 const FEW: usize = 10;
@@ -217,24 +219,40 @@ fn release(plan: &Plan) -> Option<ReleaseView> {
     let health = &release.settings.health;
     let gate = format!("health ({} × {} on {})", health.successes, health.status, health.path);
     let mut steps = match release.from {
+        _ if release.leads_back() => "steps: switch back → retag".to_owned(),
         None => format!("steps: stage → {gate} → verify → record"),
         Some(_) => format!(
             "steps: stage → {gate} → switch → verify → retag → record      undo: switch back"
         ),
     };
-    if let Some(phase) = release.resumes {
-        let phase = wording::phase(phase);
-        steps.push_str(&format!("\ngoes on where an earlier run stopped: {phase}"));
+    if let Some(resumes) = &release.resumes {
+        steps.push_str(&format!("\n{}", under_way(resumes)));
     } else if let Some(why) = change.and_then(|change| why(&change.reason)) {
         steps = format!("why: {why}\n{steps}");
     }
     Some(ReleaseView { sign, title: title(release), rows: rows(plan, release), steps })
 }
 
+/// How far the earlier run was, and what becomes of it.
+fn under_way(resumes: &Resumes) -> String {
+    let Resumes { phase, since, by, undo } = resumes;
+    let began = format!("since {since:.0} by {by}");
+    match (undo, phase.steps_done()) {
+        (true, Some(done)) => format!("{done} of {STEPS} done {began}: will be taken back"),
+        (false, Some(done)) => format!(
+            "{done} of {STEPS} done {began}: will be finished; to take it back: seachange apply --abort"
+        ),
+        (_, None) => format!("was being taken back {began}: that will be finished"),
+    }
+}
+
 fn title(release: &ReleasePlan) -> String {
     let app = release.image.short_name();
     let new = format!("{} ({})", release.image.version(), release.digest.short());
     match &release.live {
+        Some((image, digest)) if release.leads_back() => {
+            format!("release  {app} {new} → {} ({})", image.version(), digest.short())
+        }
         None => format!("release  {app} {new}"),
         Some((_, digest)) if *digest == release.digest => {
             format!("release  {app} {new}, the same image")
@@ -269,7 +287,10 @@ fn rows(plan: &Plan, release: &ReleasePlan) -> Vec<(String, String)> {
         return vec![(worker(release.to), format!("PROD                {to}"))];
     };
     let old = name(plan, from);
-    let fate = Fate::of(plan, release, from).words();
+    let fate = match Course::of(release) {
+        Course::Back => String::new(),
+        Course::Ahead | Course::Switched => format!("  {}", Fate::of(plan, release, from).words()),
+    };
     let ip = release.floating_ip.map_or("the floating IP".to_owned(), |ip| ip.to_string());
     let (new_role, old_role, way) = match Course::of(release) {
         Course::Ahead => ("FALLBACK → PROD", "PROD → FALLBACK", format!("{old} → {to}")),
@@ -278,7 +299,7 @@ fn rows(plan: &Plan, release: &ReleasePlan) -> Vec<(String, String)> {
     };
     vec![
         (worker(release.to), format!("{new_role}     {to}")),
-        (worker(from), format!("{old_role}     {old}  {fate}")),
+        (worker(from), format!("{old_role}     {old}{fate}")),
         (Address::FloatingIp.to_string(), format!("{ip}: {way}")),
     ]
 }
@@ -349,9 +370,11 @@ fn release_sentence(plan: &Plan, release: &ReleasePlan) -> String {
             let kept = release.live.as_ref().map_or("what they had".to_owned(), |(image, _)| {
                 format!("{} {}", image.short_name(), image.version())
             });
-            return format!(
-                "{after}, users get {kept} from {old} again: after the switch to {what}, what they saw was wrong."
-            );
+            let why = match release.undoes() {
+                true => format!("the release of {what} is taken back"),
+                false => format!("after the switch to {what}, what they saw was wrong"),
+            };
+            return format!("{after}, users get {kept} from {old} again: {why}.");
         }
     };
     let clause = Fate::of(plan, release, from).clause(&old);

@@ -162,6 +162,8 @@ fn an_unfinished_release_is_taken_up() {
 fn an_unfinished_release_is_dropped() {
     let plan = cut_off(Phase::Gating).rollback().expect("it is dropped");
     snapshot("unfinished_dropped", &shown(&plan));
+    let plan = cut_off(Phase::Verifying).rollback().expect("it is taken back");
+    snapshot("unfinished_taken_back", &shown(&plan));
 }
 
 #[test]
