@@ -6,6 +6,8 @@ mod budgets;
 mod harness;
 mod hosts;
 mod joined;
+#[cfg(feature = "kills")]
+mod kills;
 mod lifecycle;
 mod machines;
 mod promises;

@@ -65,6 +65,9 @@ pub struct Transition {
     pub since: Timestamp,
     /// Who began it.
     pub by: String,
+    /// A person wants it taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aborted: bool,
 }
 
 impl Transition {

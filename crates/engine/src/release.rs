@@ -201,7 +201,8 @@ async fn entered(
     }
     let was = earlier.phase;
     let moved = take_over(was, target, false) == Ok(Phase::Aborted);
-    earlier.phase = take_over(was, target, plan.undoes()).map_err(impossible)?;
+    earlier.aborted |= plan.undoes();
+    earlier.phase = take_over(was, target, earlier.aborted).map_err(impossible)?;
     persist(step, &earlier, Vec::new()).await?;
     let moved = moved.then(|| {
         failure(
@@ -232,6 +233,7 @@ async fn begun(step: &mut Step<'_>, plan: &ReleasePlan) -> Result<Transition, Tr
         phase: Phase::Staging,
         since: step.run.context.clock.now(),
         by: step.run.context.by.clone(),
+        aborted: false,
     };
     persist(step, &transition, Vec::new()).await?;
     Ok(transition)

@@ -126,11 +126,16 @@ fn wanted(transition: &Transition, app: &App) -> bool {
 }
 
 fn resume(draft: &mut Draft<'_>, transition: &Transition, app: &App, roles: &mut Roles) {
-    let back = matches!(transition.phase, Phase::SwitchingBack | Phase::RetaggingBack);
+    let back = transition.aborted
+        || matches!(transition.phase, Phase::SwitchingBack | Phase::RetaggingBack);
     roles.holder = roles.pointing.worker();
     roles.live = if back { transition.from } else { Some(transition.to) };
-    roles.release = Some(taken_over(draft, transition, false));
-    if back {
+    roles.release = Some(taken_over(draft, transition, transition.aborted));
+    if transition.aborted {
+        draft.note(
+            "the release under way is taken back first; for what the spec says: seachange apply",
+        );
+    } else if back {
         draft.note(
             "the release under way failed and is taken back; to try it again: seachange apply",
         );

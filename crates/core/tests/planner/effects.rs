@@ -300,7 +300,7 @@ impl World {
                 assert_eq!(resumes.phase, earlier.phase);
                 let target = earlier.target(self.live());
                 let phase = take_over(earlier.phase, target, resumes.undo).expect("legal");
-                Transition { phase, ..earlier }
+                Transition { phase, aborted: resumes.undo, ..earlier }
             }
             None => Transition {
                 kind: plan.kind,
@@ -313,6 +313,7 @@ impl World {
                 phase: Phase::Staging,
                 since: at,
                 by: "test".to_owned(),
+                aborted: false,
             },
         };
         while let Some(action) = pending_action(transition.phase) {
