@@ -403,6 +403,24 @@ pub(crate) enum StateCommand {
     },
 }
 
+impl StateCommand {
+    /// Which spec it is about.
+    pub(crate) fn spec(&self) -> &SpecArguments {
+        match self {
+            Self::List(Target { spec })
+            | Self::Pull(Target { spec })
+            | Self::Show { spec, .. }
+            | Self::History { spec, .. }
+            | Self::Diff { spec, .. }
+            | Self::Prune { spec, .. } => spec,
+            Self::Push { edit, .. }
+            | Self::Restore { edit, .. }
+            | Self::Mv { edit, .. }
+            | Self::Rm { edit, .. } => &edit.spec,
+        }
+    }
+}
+
 /// Which state is edited, and how it is locked meanwhile.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EditArguments {

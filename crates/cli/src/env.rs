@@ -17,6 +17,8 @@ pub(crate) const API_URL: &str = "DIGITALOCEAN_API_URL";
 pub(crate) const SPACES_KEY: [&str; 2] = ["SPACES_ACCESS_KEY_ID", "SPACES_SECRET_ACCESS_KEY"];
 /// The same in the spelling of every other S3 client; asked second.
 pub(crate) const AWS_KEY: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+/// URL of another object store than the one the spec names, with the bucket in the path (the local cloud prints one).
+pub(crate) const SPACES_ENDPOINT: &str = "SEACHANGE_SPACES_ENDPOINT";
 /// The SSH agent's socket.
 pub(crate) const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
 /// Set to anything: no colour.

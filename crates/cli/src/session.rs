@@ -215,9 +215,9 @@ fn for_real(spec: &Spec) -> Result<Surroundings> {
 }
 
 async fn locally(spec: &Spec, folder: PathBuf) -> Result<Surroundings> {
-    let place = Place::folder(&folder.join("state"), spec)?;
     let fingerprints: Vec<String> = spec.ssh.iter().flat_map(|ssh| ssh.fingerprints()).collect();
     let world = World::enter(&folder, &fingerprints).await?;
+    let place = Place::on(&world, &folder, spec)?;
     Ok(Surroundings {
         api_url: world.api_url().to_owned(),
         token: world.token().clone(),

@@ -6,19 +6,46 @@ use std::sync::Arc;
 use seachange_core::spec::{Spec, StateLocation};
 use seachange_core::state::{State, file};
 use seachange_core::store::StateStore;
-use seachange_digitalocean::space::{Space, SpaceConfig};
+use seachange_digitalocean::space::{Credentials, Space, SpaceConfig};
 use seachange_engine::context::Ids;
 use seachange_engine::seal::{Seal, SealError, SealedStore, is_sealed};
 use seachange_engine::store::folder::FolderStore;
 use seachange_engine::store::{Log, ProbeError, probe};
+use seachange_local_cloud::spaces::Access;
 
+use crate::args::SpecArguments;
 use crate::env;
 use crate::failure::{Context as _, Failure, Result};
+use crate::output::Printer;
 use crate::session::LOCAL_FOLDER;
-use crate::source::Source;
+use crate::source::{Need, Source};
+use crate::world::World;
 
 /// Signed where a store has no regions.
 const NO_REGION: &str = "us-east-1";
+
+/// Does something at the place of a stack's states, for commands that need nothing else: no token, and no way to a droplet.
+/// With `--local` its world is open for as long.
+pub(crate) async fn visit<T>(
+    arguments: &SpecArguments,
+    printer: Printer,
+    act: impl AsyncFnOnce(&Place, &Log) -> Result<T>,
+) -> Result<T> {
+    let Source { spec, local, .. } = Source::read(arguments, Need::Access, printer)?;
+    if !local {
+        let place = Place::of(&spec)?;
+        return act(&place, &place.log(&spec.stack)).await;
+    }
+    let folder = Path::new(LOCAL_FOLDER);
+    let world = World::enter(folder, &[]).await?;
+    let done = async {
+        let place = Place::on(&world, folder, &spec)?;
+        act(&place, &place.log(&spec.stack)).await
+    };
+    let done = done.await;
+    world.leave().await;
+    done
+}
 
 /// A place for states.
 pub(crate) struct Place {
@@ -34,14 +61,36 @@ impl Place {
     pub(crate) fn of(spec: &Spec) -> Result<Self> {
         match &spec.state {
             StateLocation::Local { path } => Self::folder(Path::new(path), spec),
-            StateLocation::Spaces { bucket, region, endpoint, prefix, path_style } => {
+            StateLocation::Spaces { bucket, .. } => {
                 let credentials = env::spaces_key().ok_or_else(|| no_key(bucket))?;
+                Self::space(spec, env::get(env::SPACES_ENDPOINT), credentials)
+            }
+        }
+    }
+
+    /// The same on a local cloud: a real bucket is never touched.
+    pub(crate) fn on(world: &World, folder: &Path, spec: &Spec) -> Result<Self> {
+        match &spec.state {
+            StateLocation::Local { .. } => Self::folder(&folder.join("state"), spec),
+            StateLocation::Spaces { .. } => {
+                let Access { endpoint, id, key, .. } = world.spaces();
+                let credentials = Credentials { id: id.clone(), key: key.clone() };
+                Self::space(spec, Some(endpoint.clone()), credentials)
+            }
+        }
+    }
+
+    /// The spec's bucket, perhaps in another store than the spec names.
+    fn space(spec: &Spec, elsewhere: Option<String>, credentials: Credentials) -> Result<Self> {
+        match &spec.state {
+            StateLocation::Local { path } => Self::folder(Path::new(path), spec),
+            StateLocation::Spaces { bucket, region, endpoint, prefix, path_style } => {
                 let config = SpaceConfig {
                     bucket: bucket.clone(),
                     region: region.clone().unwrap_or_else(|| NO_REGION.to_owned()),
-                    endpoint: endpoint.clone(),
+                    path_style: *path_style || elsewhere.is_some(),
+                    endpoint: elsewhere.or_else(|| endpoint.clone()),
                     prefix: prefix.clone(),
-                    path_style: *path_style,
                 };
                 let space =
                     Space::connect(&config, credentials).map_err(|error| Failure::of(&error))?;
@@ -55,14 +104,6 @@ impl Place {
     /// A folder.
     pub(crate) fn folder(path: &Path, spec: &Spec) -> Result<Self> {
         Ok(Self { bare: Arc::new(FolderStore::new(path)), space: None, seal: seal(spec)? })
-    }
-
-    /// The place of the stack a command is about, for commands that need nothing else: no token, no key, no cloud.
-    pub(crate) fn of_source(source: &Source) -> Result<Self> {
-        match source.local {
-            true => Self::folder(&Path::new(LOCAL_FOLDER).join("state"), &source.spec),
-            false => Self::of(&source.spec),
-        }
     }
 
     /// A stack's log there.
@@ -98,12 +139,9 @@ impl Place {
         }
     }
 
-    /// What such a file says.
-    pub(crate) fn open(&self, path: &Path) -> Result<Vec<u8>> {
-        let bytes = std::fs::read(path).context(|| format!("cannot read {}", path.display()))?;
-        unseal(self.seal.as_deref(), bytes).map_err(|error| {
-            Failure::of(&error).while_(format!("cannot decrypt {}", path.display()))
-        })
+    /// What opens such files.
+    pub(crate) fn seal(&self) -> Option<&Seal> {
+        self.seal.as_deref()
     }
 
     /// Saves a state that the store did not take beside the user's files, over none that is there.
@@ -132,7 +170,14 @@ impl Place {
     }
 }
 
-/// What a file says, given what opens it.
+/// What a file of the user's says, given what opens it.
+pub(crate) fn open(path: &Path, seal: Option<&Seal>) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(path).context(|| format!("cannot read {}", path.display()))?;
+    unseal(seal, bytes)
+        .map_err(|error| Failure::of(&error).while_(format!("cannot decrypt {}", path.display())))
+}
+
+/// What bytes say, given what opens them.
 pub(crate) fn unseal(
     seal: Option<&Seal>,
     bytes: Vec<u8>,
@@ -144,7 +189,8 @@ pub(crate) fn unseal(
     }
 }
 
-fn seal(spec: &Spec) -> Result<Option<Arc<Seal>>> {
+/// What the spec seals with.
+pub(crate) fn seal(spec: &Spec) -> Result<Option<Arc<Seal>>> {
     let seal = spec.encryption.as_ref().map(Seal::new).transpose();
     let seal = seal.context(|| "`state.encryption` cannot be used".to_owned())?;
     Ok(seal.map(Arc::new))

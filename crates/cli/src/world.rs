@@ -6,6 +6,7 @@ use std::time::Duration;
 use seachange_core::secret::Secret;
 use seachange_local_cloud::join::{self, Guest};
 use seachange_local_cloud::serve::{ServeConfig, ServeError, Serving, serve};
+use seachange_local_cloud::spaces::Access;
 use seachange_local_cloud::world::StoreError;
 
 use crate::failure::{Failure, Result};
@@ -18,7 +19,7 @@ pub(crate) enum World {
     /// This process serves it.
     Served(Box<Serving>),
     /// Another process does.
-    Joined(Guest),
+    Joined(Box<Guest>),
 }
 
 impl World {
@@ -40,7 +41,7 @@ impl World {
                 }
             };
             match join::join(folder, fingerprints).await {
-                Ok(Some(guest)) => return Ok(Self::Joined(guest)),
+                Ok(Some(guest)) => return Ok(Self::Joined(Box::new(guest))),
                 Ok(None) if began.elapsed() < OPENING => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -75,6 +76,13 @@ impl World {
         match self {
             Self::Served(serving) => &serving.ssh_private_key,
             Self::Joined(guest) => &guest.ssh_private_key,
+        }
+    }
+
+    pub(crate) fn spaces(&self) -> &Access {
+        match self {
+            Self::Served(serving) => &serving.spaces,
+            Self::Joined(guest) => &guest.spaces,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Faults by rule: which requests fail, how, and how often. Settable in code, and over HTTP at `/_local/faults`.
 //!
 //! A rule strikes one request at a time, be it sent over HTTP or made in process. What happens to the request itself
-//! (refused, lost, late) is the door's affair; what it *does* wrongly while it is carried out is asked for by the world,
-//! through [`is_at_work`].
+//! (refused, lost, late) is the door's affair, and [`suffer`] is that of the doors that are HTTP; what it *does* wrongly
+//! while it is carried out is asked for by the world, through [`is_at_work`].
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -16,7 +16,8 @@ pub struct Rule {
     /// Method, such as `POST`; `HOST` for what is done on a droplet in process; empty fits all.
     #[serde(default)]
     pub method: String,
-    /// A path, such as `/v2/droplets/*/actions`, where `*` stands for one segment; empty fits all.
+    /// A path, such as `/v2/droplets/*/actions`, where `*` stands for one segment and `**`, at the end, for all that
+    /// follow; empty fits all.
     #[serde(default)]
     pub path: String,
     /// Let so many fitting requests pass first.
@@ -99,10 +100,16 @@ impl Rule {
 
     fn fits(&self, method: &str, path: &str) -> bool {
         let same = |(pattern, segment): (&str, &str)| pattern == "*" || pattern == segment;
+        // The rest of a path, whatever it is.
+        let (pattern, rest) = match self.path.strip_suffix("/**") {
+            Some(pattern) => (pattern, true),
+            None => (self.path.as_str(), false),
+        };
+        let (segments, there) = (pattern.split('/').count(), path.split('/').count());
         (self.method.is_empty() || self.method.eq_ignore_ascii_case(method))
             && (self.path.is_empty()
-                || (self.path.split('/').count() == path.split('/').count()
-                    && self.path.split('/').zip(path.split('/')).all(same)))
+                || ((segments == there || (rest && segments < there))
+                    && pattern.split('/').zip(path.split('/')).all(same)))
     }
 }
 
@@ -166,6 +173,46 @@ pub(crate) fn is_at_work(wrong: Wrong) -> bool {
     WRONG.get() == Some(wrong)
 }
 
+/// How a request fails that is not carried out, or is answered as if it had not been.
+pub(crate) struct Failure<'a> {
+    pub(crate) status: u16,
+    pub(crate) body: Body,
+    pub(crate) message: Option<&'a str>,
+    pub(crate) retry_after: Option<u64>,
+}
+
+/// What comes of a request under an effect: an answer, or none at all.
+pub(crate) async fn suffer<T>(
+    effect: Option<&Effect>,
+    respond: impl Future<Output = T>,
+    failed: impl FnOnce(Failure<'_>) -> T,
+) -> Option<T> {
+    match effect {
+        None | Some(Effect::ActionErrors | Effect::Forget) => Some(respond.await),
+        Some(Effect::Fail { status, body, message, retry_after }) => Some(failed(Failure {
+            status: *status,
+            body: *body,
+            message: message.as_deref(),
+            retry_after: *retry_after,
+        })),
+        Some(Effect::FailAfter { status }) => {
+            drop(respond.await);
+            let (body, message, retry_after) = (Body::Json, None, None);
+            Some(failed(Failure { status: *status, body, message, retry_after }))
+        }
+        Some(Effect::DropBefore) => None,
+        Some(Effect::DropAfter) => {
+            drop(respond.await);
+            None
+        }
+        Some(Effect::Stall { millis }) => {
+            let answer = respond.await;
+            tokio::time::sleep(late(*millis)).await;
+            Some(answer)
+        }
+    }
+}
+
 /// How late an answer is that stalls.
 pub(crate) fn late(millis: u64) -> Duration {
     Duration::from_millis(millis.min(3_600_000))
@@ -190,6 +237,19 @@ mod tests {
         let struck: Vec<bool> =
             (0..4).map(|_| faults.strike("post", "/v2/droplets/7/actions").is_some()).collect();
         assert_eq!(struck, [false, true, true, false]);
+    }
+
+    #[test]
+    fn two_stars_stand_for_all_that_may_follow() {
+        let mut faults = Faults::default();
+        let rule = Rule::next("PUT", "/spaces/*/webgui/**", Effect::DropAfter);
+        faults.add(Rule { times: 2, ..rule });
+        for other in ["/spaces/b", "/spaces/b/web", "/spaces/b/other/state/1"] {
+            assert_eq!(faults.strike("PUT", other), None, "{other}");
+        }
+        for below in ["/spaces/b/webgui/state/1", "/spaces/b/webgui"] {
+            assert_eq!(faults.strike("PUT", below), Some(Effect::DropAfter), "{below}");
+        }
     }
 
     #[test]

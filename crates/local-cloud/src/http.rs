@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::doors::open::{Door, serve_http};
-use crate::fault::{self, Effect, Rule, under};
+use crate::fault::{self, Failure, Rule, under};
 use crate::world::World;
 use crate::world::refusal::{Kind, Refusal};
 
@@ -126,29 +126,11 @@ async fn answer(
     let strike = world.with_faults(|faults| faults.strike(method, path));
     let host = head.headers.get("host").and_then(|value| value.to_str().ok());
     let host = host.unwrap_or("localhost");
-    let respond = || under(strike.as_ref(), || respond(world, method, &head.uri, host, body));
-    Ok(match &strike {
-        None | Some(Effect::ActionErrors | Effect::Forget) => finish(respond()),
-        Some(Effect::Fail { status, body, message, retry_after }) => {
-            let mut response = failed(*status, *body, message.as_deref());
-            set(&mut response, "retry-after", *retry_after);
-            with_headers(response)
-        }
-        Some(Effect::FailAfter { status }) => {
-            drop(respond());
-            with_headers(failed(*status, fault::Body::Json, None))
-        }
-        Some(Effect::DropBefore) => return Err(NoAnswer),
-        Some(Effect::DropAfter) => {
-            drop(respond());
-            return Err(NoAnswer);
-        }
-        Some(Effect::Stall { millis }) => {
-            let response = finish(respond());
-            tokio::time::sleep(fault::late(*millis)).await;
-            response
-        }
-    })
+    let respond =
+        async { finish(under(strike.as_ref(), || respond(world, method, &head.uri, host, body))) };
+    fault::suffer(strike.as_ref(), respond, |failure| with_headers(failed(&failure)))
+        .await
+        .ok_or(NoAnswer)
 }
 
 fn respond(
@@ -236,6 +218,8 @@ fn admin(world: &World, path: &str, method: &Method, body: &[u8]) -> Response<Fu
         ("POST", "lent_keys") => told(body, |keys: Vec<String>| world.lend_keys(&keys)),
         ("GET", "timings") => world.with_manners(|timings, _| json_response(200, &json!(timings))),
         ("PUT", "timings") => told(body, |new| world.with_manners(|timings, _| *timings = new)),
+        ("GET", "spaces") => world.with_habits(|habits| json_response(200, &json!(habits))),
+        ("PUT", "spaces") => told(body, |new| world.with_habits(|habits| *habits = new)),
         ("GET", "races") => world.with_manners(|_, races| json_response(200, &json!(races))),
         ("PUT", "races") => told(body, |new| world.with_manners(|_, races| *races = new)),
         _ => refuse(&Refusal::not_found()),
@@ -253,19 +237,28 @@ fn told<T: DeserializeOwned>(body: &[u8], act: impl FnOnce(T)) -> Response<Full<
     }
 }
 
-fn failed(status: u16, body: fault::Body, message: Option<&str>) -> Response<Full<Bytes>> {
-    match body {
-        fault::Body::Json => {}
-        fault::Body::Empty => return response(status, Bytes::new()),
-        fault::Body::Html => {
-            let page = format!(
-                "<html><head><title>{status}</title></head><body><h1>Error {status}</h1>cloudflare</body></html>"
-            );
-            let mut response = response(status, page.into());
-            set(&mut response, "content-type", Some("text/html"));
-            return response;
-        }
-    }
+fn failed(failure: &Failure<'_>) -> Response<Full<Bytes>> {
+    let &Failure { status, body, message, retry_after } = failure;
+    let mut response = match body {
+        fault::Body::Json => in_json(status, message),
+        fault::Body::Empty => response(status, Bytes::new()),
+        fault::Body::Html => html(status),
+    };
+    set(&mut response, "retry-after", retry_after);
+    response
+}
+
+/// A failure as a page of whoever stands before a service.
+fn html(status: u16) -> Response<Full<Bytes>> {
+    let page = format!(
+        "<html><head><title>{status}</title></head><body><h1>Error {status}</h1>cloudflare</body></html>"
+    );
+    let mut response = response(status, page.into());
+    set(&mut response, "content-type", Some("text/html"));
+    response
+}
+
+fn in_json(status: u16, message: Option<&str>) -> Response<Full<Bytes>> {
     let id = match status {
         401 => "unauthorized",
         403 => "forbidden",
@@ -316,7 +309,7 @@ fn set(response: &mut Response<Full<Bytes>>, name: &'static str, value: Option<i
 }
 
 /// Percent-decoding.
-fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

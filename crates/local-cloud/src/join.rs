@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::doors;
 use crate::serve::Identity;
+use crate::spaces::Access;
 
 const NOTE: &str = "served.json";
 const GUESTS: &str = "guests.lock";
@@ -29,6 +30,8 @@ pub struct Note {
     pub api_url: String,
     /// Its image registry.
     pub registry_url: String,
+    /// Its Spaces.
+    pub spaces_url: String,
 }
 
 /// A stay in a world that another process serves. It stays open until this value is dropped.
@@ -40,6 +43,8 @@ pub struct Guest {
     pub token: Secret,
     /// The key every droplet lets in.
     pub ssh_private_key: Secret,
+    /// Where its Spaces are, and the keys for them.
+    pub spaces: Access,
     /// Added to ports below 1024.
     pub port_offset: u16,
     _stay: File,
@@ -54,6 +59,7 @@ pub async fn join(folder: &Path, fingerprints: &[String]) -> std::io::Result<Opt
     let identity: Identity = read(&folder.join("identity.json"))?;
     lend(&note, fingerprints).await?;
     Ok(Some(Guest {
+        spaces: Access::new(note.spaces_url.clone(), identity.spaces),
         note,
         token: Secret::new(identity.token),
         ssh_private_key: Secret::new(identity.ssh_private_key),
@@ -72,11 +78,17 @@ pub fn served_by(folder: &Path) -> Option<Note> {
 }
 
 /// Leaves the note, once the doors are open.
-pub(crate) fn invite(folder: &Path, api_url: &str, registry_url: &str) -> std::io::Result<()> {
+pub(crate) fn invite(
+    folder: &Path,
+    api_url: &str,
+    registry_url: &str,
+    spaces_url: &str,
+) -> std::io::Result<()> {
     let note = Note {
         process: std::process::id(),
         api_url: api_url.to_owned(),
         registry_url: registry_url.to_owned(),
+        spaces_url: spaces_url.to_owned(),
     };
     let beside = folder.join("served.json.new");
     std::fs::write(&beside, serde_json::to_vec(&note)?)?;

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::doors::{self, Doors};
 use crate::http::Http;
 use crate::join;
+use crate::spaces::{self, Access, Spaces};
 use crate::world::{Limits, Races, StoreError, Timings, World, WorldConfig, account};
 
 /// What to serve.
@@ -81,6 +82,7 @@ pub(crate) struct Identity {
     block: (u8, u8),
     pub(crate) token: String,
     pub(crate) ssh_private_key: String,
+    pub(crate) spaces: spaces::Keys,
 }
 
 /// A world being served.
@@ -96,12 +98,15 @@ pub struct Serving {
     pub ssh_private_key: Secret,
     /// Its fingerprint in the account.
     pub ssh_fingerprint: String,
+    /// Where its Spaces are, and the keys for them.
+    pub spaces: Access,
     /// Added to ports below 1024.
     pub port_offset: u16,
     /// The world.
     pub world: Arc<World>,
     doors: Doors,
     http: Http,
+    buckets: Spaces,
     turning: JoinHandle<()>,
     folder: PathBuf,
     _block: TcpListener,
@@ -113,7 +118,7 @@ impl Serving {
         let _door = join::last_out(&self.folder).await;
         self.turning.abort();
         self.doors.shutdown().await;
-        drop(self.http);
+        drop((self.http, self.buckets));
     }
 }
 
@@ -137,6 +142,7 @@ pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
             epoch: Timestamp::now(),
             timings: config.timings,
             races: config.races,
+            spaces: spaces::Habits::default(),
             limits: config.limits,
             block: identity.block,
             rate_limits: config.rate_limits,
@@ -157,10 +163,16 @@ pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
     let doors = doors::start(Arc::clone(&world), doors::Config::default())
         .await
         .map_err(listen("the registry's port".to_owned()))?;
+    let keys = identity.spaces;
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let buckets = Spaces::open(Arc::clone(&world), folder.join("spaces"), keys.clone(), anywhere)
+        .await
+        .map_err(listen("a port for its Spaces".to_owned()))?;
     let turning = tokio::spawn(turn(Arc::clone(&world)));
     let api_url = format!("http://{}", http.address());
     let registry_url = format!("http://{}", doors.registry());
-    join::invite(&folder, &api_url, &registry_url)
+    let spaces = Access::new(format!("http://{}", buckets.address()), keys);
+    join::invite(&folder, &api_url, &registry_url, &spaces.endpoint)
         .map_err(|error| unreadable(format!("cannot write beside it: {error}")))?;
     Ok(Serving {
         api_url,
@@ -168,10 +180,12 @@ pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
         registry_url,
         ssh_private_key: Secret::new(identity.ssh_private_key),
         ssh_fingerprint,
+        spaces,
         port_offset: doors::PORT_OFFSET,
         world,
         doors,
         http,
+        buckets,
         turning,
         folder,
         _block: block,
@@ -215,6 +229,7 @@ fn read_identity(folder: &Path) -> Result<Identity, ServeError> {
                 block: free_block(seed, folder),
                 token: format!("dop_v1_local{:016x}", rand::random::<u64>()),
                 ssh_private_key: text,
+                spaces: spaces::Keys::random(),
             };
             let bytes = serde_json::to_vec(&identity).map_err(|error| failed(error.to_string()))?;
             write_private(&path, &bytes).map_err(|error| failed(error.to_string()))?;

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::fault::Faults;
 use crate::machine::{BootTimings, Machine};
+use crate::spaces::Habits;
 pub use account::Limits;
 pub use store::StoreError;
 
@@ -118,6 +119,8 @@ pub struct WorldConfig {
     pub timings: Timings,
     /// What happens at bad moments.
     pub races: Races,
+    /// How its Spaces behave.
+    pub spaces: Habits,
     /// The account's limits.
     pub limits: Limits,
     /// Its loopback block: droplets in `127.A.0.0/17` from `B`, reserved IPs in the upper half.
@@ -137,6 +140,7 @@ impl Default for WorldConfig {
             epoch: Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::UNIX_EPOCH),
             timings: Timings::realistic(),
             races: Races::default(),
+            spaces: Habits::default(),
             limits: Limits::default(),
             block: (77, 0),
             rate_limits: false,
@@ -337,6 +341,11 @@ impl World {
     pub fn with_manners<T>(&self, f: impl FnOnce(&mut Timings, &mut Races) -> T) -> T {
         let config = &mut self.lock().config;
         f(&mut config.timings, &mut config.races)
+    }
+
+    /// How its Spaces behave from now on.
+    pub fn with_habits<T>(&self, f: impl FnOnce(&mut Habits) -> T) -> T {
+        f(&mut self.lock().config.spaces)
     }
 
     /// The rules by which requests fail.

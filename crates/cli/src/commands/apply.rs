@@ -76,7 +76,8 @@ async fn start(source: &Source, job: &Job, printer: Printer) -> Result<u8> {
 /// Does the job: the same for every command that changes the world, and for the demo.
 pub(crate) async fn perform(session: &Session, job: &Job, printer: Printer) -> Result<u8> {
     let context = session.context(usize::from(job.run.parallelism));
-    let saved = job.saved.as_deref().map(|path| super::show::read(path, Some(&session.place)));
+    let seal = session.place.seal();
+    let saved = job.saved.as_deref().map(|path| super::show::read(path, seal));
     let saved = saved.transpose()?;
     let purpose = saved.as_ref().map_or(job.purpose, |plan| plan.purpose);
     let run = work::Run::begin(session, &context, word(purpose), &job.run.lock).await?;

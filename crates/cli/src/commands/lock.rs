@@ -7,64 +7,78 @@ use seachange_engine::Stop;
 use seachange_engine::store::{Alive, LockStatus, Log, Owner};
 use serde_json::json;
 
-use crate::args::{LockCommand, SpecArguments, Target};
+use crate::args::{LockCommand, LockOptions, SpecArguments, Target};
 use crate::failure::{Context as _, Failure, Result};
 use crate::output::Printer;
 use crate::progress::Progress;
 use crate::session::{caller, heed_signals};
-use crate::source::{Need, Source};
-use crate::store::Place;
+use crate::store::{self, Place};
 use crate::{exit, work};
 
 /// Does what is asked.
 pub(crate) async fn run(command: &LockCommand, printer: Printer) -> Result<u8> {
-    match command {
-        LockCommand::Status { watch, spec } => {
-            let (_, log) = open(spec, printer)?;
-            let status = look(&log, *watch, printer).await?;
-            show(&log, status.as_ref(), printer);
+    let spec = match command {
+        LockCommand::Status { spec, .. } | LockCommand::Release(Target { spec }) => spec,
+        LockCommand::Acquire { edit, .. } => &edit.spec,
+    };
+    store::visit(spec, printer, async |place, log| match command {
+        LockCommand::Status { watch, .. } => {
+            let status = look(log, *watch, printer).await?;
+            show(log, status.as_ref(), printer);
+            Ok(())
         }
         LockCommand::Acquire { message, edit } => {
-            let (place, log) = open(&edit.spec, printer)?;
-            let (progress, stop) = (Progress::new(printer), Stop::new());
-            heed_signals(stop.clone());
-            let caller = caller(&progress, &stop);
-            let log = work::trusted(&place, &log, &caller, &edit.lock).await?;
-            let owner = Owner::here(caller.by.clone(), "lock");
-            let held = log.freeze(caller, owner, message, edit.lock.lock_timeout).await;
-            let holder = held.map_err(|error| Failure::of(&error))?;
-            if printer.json {
-                printer
-                    .out_json(&json!({ "type": "lock", "stack": log.stack(), "holder": holder }));
-            } else {
-                printer.out(&format!(
-                    "locked: {} (epoch {}); give it back with: seachange lock release",
-                    log.stack(),
-                    holder.epoch
-                ));
-            }
+            acquire(place, log, message, &edit.lock, printer).await
         }
-        LockCommand::Release(Target { spec }) => {
-            let (_, log) = open(spec, printer)?;
-            let holder = log.holder().await.context(|| "cannot read the lock".to_owned())?;
-            match holder {
-                Some(holder) if holder.message.is_some() => {
-                    end(&log, holder.epoch, printer).await?;
-                }
-                Some(holder) => {
-                    return Err(Failure::new(format!(
-                        "the lock of {} is no person's: {} holds it ({})",
-                        log.stack(),
-                        holder.owner.by,
-                        holder.owner.operation
-                    ))
-                    .help("it ends with that run; if that one is dead: seachange unlock"));
-                }
-                None => show(&log, None, printer),
-            }
+        LockCommand::Release(_) => release(log, printer).await,
+    })
+    .await?;
+    Ok(exit::FINE)
+}
+
+/// Takes the lock for a person.
+async fn acquire(
+    place: &Place,
+    log: &Log,
+    message: &str,
+    options: &LockOptions,
+    printer: Printer,
+) -> Result<()> {
+    let (progress, stop) = (Progress::new(printer), Stop::new());
+    heed_signals(stop.clone());
+    let caller = caller(&progress, &stop);
+    let log = work::trusted(place, log, &caller, options).await?;
+    let owner = Owner::here(caller.by.clone(), "lock");
+    let held = log.freeze(caller, owner, message, options.lock_timeout).await;
+    let holder = held.map_err(|error| Failure::of(&error))?;
+    if printer.json {
+        printer.out_json(&json!({ "type": "lock", "stack": log.stack(), "holder": holder }));
+    } else {
+        printer.out(&format!(
+            "locked: {} (epoch {}); give it back with: seachange lock release",
+            log.stack(),
+            holder.epoch
+        ));
+    }
+    Ok(())
+}
+
+/// Ends a person's lock.
+async fn release(log: &Log, printer: Printer) -> Result<()> {
+    match log.holder().await.context(|| "cannot read the lock".to_owned())? {
+        Some(holder) if holder.message.is_some() => end(log, holder.epoch, printer).await,
+        Some(holder) => Err(Failure::new(format!(
+            "the lock of {} is no person's: {} holds it ({})",
+            log.stack(),
+            holder.owner.by,
+            holder.owner.operation
+        ))
+        .help("it ends with that run; if that one is dead: seachange unlock")),
+        None => {
+            show(log, None, printer);
+            Ok(())
         }
     }
-    Ok(exit::FINE)
 }
 
 /// `seachange unlock`: shows the holder first.
@@ -73,31 +87,27 @@ pub(crate) async fn unlock(
     auto_approve: bool,
     printer: Printer,
 ) -> Result<u8> {
-    let (_, log) = open(spec, printer)?;
-    let Some(status) = look(&log, Duration::from_secs(12), printer).await? else {
-        show(&log, None, printer);
-        return Ok(exit::FINE);
-    };
-    if !printer.json {
-        printer.talk(&text(&log, &status));
-    }
-    if !auto_approve && !printer.interactive {
-        return Err(Failure::new("there is no terminal to ask on; the lock is as it was")
-            .help("add --auto-approve if you are sure that the holder is dead"));
-    }
-    if !auto_approve && !printer.ask("\nEnd this lock? A run that lives stops at its next step.") {
-        printer.talk("the lock is as it was");
-        return Ok(exit::FINE);
-    }
-    end(&log, status.holder.epoch, printer).await?;
+    store::visit(spec, printer, async |_, log| {
+        let Some(status) = look(log, Duration::from_secs(12), printer).await? else {
+            show(log, None, printer);
+            return Ok(());
+        };
+        if !printer.json {
+            printer.talk(&text(log, &status));
+        }
+        if !auto_approve && !printer.interactive {
+            return Err(Failure::new("there is no terminal to ask on; the lock is as it was")
+                .help("add --auto-approve if you are sure that the holder is dead"));
+        }
+        let sure = "\nEnd this lock? A run that lives stops at its next step.";
+        if !auto_approve && !printer.ask(sure) {
+            printer.talk("the lock is as it was");
+            return Ok(());
+        }
+        end(log, status.holder.epoch, printer).await
+    })
+    .await?;
     Ok(exit::FINE)
-}
-
-fn open(spec: &SpecArguments, printer: Printer) -> Result<(Place, Log)> {
-    let source = Source::read(spec, Need::Access, printer)?;
-    let place = Place::of_source(&source)?;
-    let log = place.log(&source.spec.stack);
-    Ok((place, log))
 }
 
 async fn look(log: &Log, watch: Duration, printer: Printer) -> Result<Option<LockStatus>> {

@@ -6,19 +6,16 @@ use seachange_report as report;
 use crate::args::Target;
 use crate::failure::{Context as _, Result};
 use crate::output::Printer;
-use crate::source::{Need, Source};
-use crate::store::Place;
+use crate::store;
 
 /// Reads and shows.
 pub(crate) async fn run(arguments: &Target, printer: Printer) -> Result<u8> {
-    let source = Source::read(&arguments.spec, Need::Access, printer)?;
-    let head = Place::of_source(&source)?
-        .log(&source.spec.stack)
-        .head()
-        .await
-        .context(|| "cannot read the state".to_owned())?;
-    // Its lineage is shown nowhere.
-    let state = head.unwrap_or_else(|| State::empty("", &source.spec.stack));
+    let state = store::visit(&arguments.spec, printer, async |_, log| {
+        let head = log.head().await.context(|| "cannot read the state".to_owned())?;
+        // Its lineage is shown nowhere.
+        Ok(head.unwrap_or_else(|| State::empty("", log.stack())))
+    })
+    .await?;
     if printer.json {
         printer.out_json(&report::releases::json(&state));
     } else {

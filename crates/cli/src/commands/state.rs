@@ -10,55 +10,46 @@ use seachange_engine::store::commit::Commit;
 use seachange_report::state as report;
 use serde_json::json;
 
-use crate::args::{EditArguments, SpecArguments, StateCommand, Target};
+use crate::args::{LockOptions, StateCommand};
 use crate::failure::{Context as _, Failure, Result};
 use crate::output::Printer;
 use crate::progress::Progress;
 use crate::session::{caller, heed_signals};
-use crate::source::{Need, Source};
-use crate::store::Place;
+use crate::store::{self, Place};
 use crate::work;
 
 /// Does what is asked.
 pub(crate) async fn run(command: &StateCommand, printer: Printer) -> Result<u8> {
-    match command {
-        StateCommand::List(Target { spec }) => list(&open(spec, printer)?, printer).await?,
-        StateCommand::Show { what, spec } => {
-            show(&open(spec, printer)?, what.as_deref(), printer).await?;
-        }
-        StateCommand::History { limit, spec } => {
-            history(&open(spec, printer)?, *limit, printer).await?;
-        }
-        StateCommand::Diff { old, new, spec } => {
-            diff(&open(spec, printer)?, *old, *new, printer).await?;
-        }
-        StateCommand::Pull(Target { spec }) => {
-            let newest = newest(&open(spec, printer)?).await?;
+    store::visit(command.spec(), printer, async |place, log| match command {
+        StateCommand::List(_) => list(log, printer).await,
+        StateCommand::Show { what, .. } => show(log, what.as_deref(), printer).await,
+        StateCommand::History { limit, .. } => history(log, *limit, printer).await,
+        StateCommand::Diff { old, new, .. } => diff(log, *old, *new, printer).await,
+        StateCommand::Pull(_) => {
+            let newest = newest(log).await?;
             printer.out(&String::from_utf8_lossy(&file::write(&newest.state)));
+            Ok(())
         }
         StateCommand::Push { state, edit } => {
-            edited(edit, Edit::Push(state), "state push", printer).await?;
+            edited(place, log, &edit.lock, Edit::Push(state), printer).await
         }
         StateCommand::Restore { serial, edit } => {
-            edited(edit, Edit::Restore(*serial), "state restore", printer).await?;
+            edited(place, log, &edit.lock, Edit::Restore(*serial), printer).await
         }
         StateCommand::Mv { from, to, edit } => {
-            edited(edit, Edit::Move(from, to), "state mv", printer).await?;
+            edited(place, log, &edit.lock, Edit::Move(from, to), printer).await
         }
         StateCommand::Rm { address, edit } => {
-            edited(edit, Edit::Forget(address), "state rm", printer).await?;
+            edited(place, log, &edit.lock, Edit::Forget(address), printer).await?;
             printer.talk(
                 "it is still there in the cloud, and what is tagged as the stack's own is adopted by the next apply: untag or delete it to let it go",
             );
+            Ok(())
         }
-        StateCommand::Prune { keep, spec } => prune(&open(spec, printer)?, *keep, printer).await?,
-    }
+        StateCommand::Prune { keep, .. } => prune(log, *keep, printer).await,
+    })
+    .await?;
     Ok(crate::exit::FINE)
-}
-
-fn open(spec: &SpecArguments, printer: Printer) -> Result<Log> {
-    let source = Source::read(spec, Need::Access, printer)?;
-    Ok(Place::of_source(&source)?.log(&source.spec.stack))
 }
 
 /// What a person does to a state.
@@ -69,26 +60,36 @@ enum Edit<'a> {
     Forget(&'a Address),
 }
 
+impl Edit<'_> {
+    /// What the lock says meanwhile.
+    fn operation(&self) -> &'static str {
+        match self {
+            Self::Push(_) => "state push",
+            Self::Restore(_) => "state restore",
+            Self::Move(..) => "state mv",
+            Self::Forget(_) => "state rm",
+        }
+    }
+}
+
 /// Edits the newest state under the lock, as one more serial.
 async fn edited(
-    arguments: &EditArguments,
+    place: &Place,
+    log: &Log,
+    options: &LockOptions,
     edit: Edit<'_>,
-    operation: &str,
     printer: Printer,
 ) -> Result<()> {
-    let source = Source::read(&arguments.spec, Need::Access, printer)?;
-    let place = Place::of_source(&source)?;
-    let log = place.log(&source.spec.stack);
     let (progress, stop) = (Progress::new(printer), Stop::new());
     heed_signals(stop.clone());
     let caller = caller(&progress, &stop);
-    let lease = work::lock(&place, &log, caller.clone(), operation, &arguments.lock).await?;
+    let lease = work::lock(place, log, caller.clone(), edit.operation(), options).await?;
     let done = async {
         let log = lease.log();
         let written = match edit {
             Edit::Restore(serial) => log.restore(caller, &lease, serial).await,
             Edit::Push(path) => {
-                let state = file::read(&place.open(path)?)
+                let state = file::read(&store::open(path, place.seal())?)
                     .context(|| format!("{} is no state", path.display()))?;
                 log.push(caller, &lease, state).await
             }
