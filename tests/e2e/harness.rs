@@ -38,6 +38,12 @@ impl Sandbox {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// A variable of every later run.
+    pub(crate) fn get(&self, name: &str) -> String {
+        let found = self.environment.iter().rev().find(|(known, _)| known == name);
+        found.expect("it is set").1.clone()
+    }
+
     /// Copies an example spec in, changed by the function, under its own name.
     pub(crate) fn spec_with(&self, name: &str, change: impl FnOnce(String) -> String) -> String {
         let text = std::fs::read_to_string(specs().join(name)).expect(name);

@@ -13,6 +13,7 @@ mod machines;
 mod promises;
 mod records;
 mod refusals;
+mod spaces;
 mod starter;
 #[path = "../tidy.rs"]
 mod tidy;
