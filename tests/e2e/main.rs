@@ -13,7 +13,9 @@ mod machines;
 mod promises;
 mod records;
 mod refusals;
+mod sealed;
 mod spaces;
 mod starter;
+mod stores;
 #[path = "../tidy.rs"]
 mod tidy;
