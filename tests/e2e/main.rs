@@ -16,6 +16,5 @@ mod refusals;
 mod sealed;
 mod spaces;
 mod starter;
-mod stores;
 #[path = "../tidy.rs"]
 mod tidy;

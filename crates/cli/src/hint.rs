@@ -8,6 +8,7 @@ use seachange_core::state::edit::EditError;
 use seachange_core::store::StoreError;
 use seachange_engine::apply::ApplyError;
 use seachange_engine::store::LogError;
+use seachange_engine::store::commit::CommitError;
 
 /// What to do about an error: the remedy of the outermost cause that has one.
 pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
@@ -109,6 +110,9 @@ fn log(error: &LogError) -> &'static str {
             "see what was written: seachange state history; then run the same command again"
         }
         LogError::Stopped { .. } => "run the same command again",
+        LogError::Unreadable { source: CommitError::Sealed, .. } => {
+            "name what opens it in the spec: state.encryption with its passphrase or keys; nothing was changed"
+        }
         LogError::Unreadable { .. } => {
             "an older serial can be made the newest again: seachange state history, seachange state restore SERIAL"
         }

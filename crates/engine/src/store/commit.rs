@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use seachange_core::state::{State, file};
 use serde::{Deserialize, Serialize};
 
+use crate::seal::is_sealed;
+
 /// The newest envelope this version writes.
 const FORMAT: u32 = 1;
 
@@ -45,6 +47,9 @@ pub enum CommitError {
         /// Where and why.
         detail: String,
     },
+    /// It was encrypted, and nothing was given to open it with.
+    #[error("it is encrypted, and no key was given")]
+    Sealed,
     /// Written by a newer version.
     #[error("log format {found} is newer than the newest this version knows ({FORMAT})")]
     Newer {
@@ -73,6 +78,9 @@ pub fn write(commit: &Commit) -> Vec<u8> {
 
 /// A commit from its bytes.
 pub fn read(bytes: &[u8]) -> Result<Commit, CommitError> {
+    if is_sealed(bytes) {
+        return Err(CommitError::Sealed);
+    }
     let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
     let envelope = read_envelope(&bytes[..end])?;
     let state = file::read(&bytes[end..])?;
