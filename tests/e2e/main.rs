@@ -16,5 +16,6 @@ mod refusals;
 mod sealed;
 mod spaces;
 mod starter;
+mod stores;
 #[path = "../tidy.rs"]
 mod tidy;
