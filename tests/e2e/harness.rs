@@ -123,6 +123,23 @@ impl Sandbox {
         child.wait().expect("ended");
     }
 
+    /// Runs the binary until it has written a line with this text to stderr, sends it a signal, and lets it end.
+    pub(crate) fn signal_at(&self, line: &str, text: &str, signal: &str) -> Said {
+        let mut command = self.command(line);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let stderr = std::io::BufReader::new(child.stderr.take().expect("piped"));
+        let mut lines = stderr.lines().map(|line| line.expect("UTF-8"));
+        assert!(lines.any(|line| line.contains(text)), "{line} ended before it said {text:?}");
+        let sent =
+            Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+        let rest: Vec<String> = lines.collect();
+        let mut output = child.wait_with_output().expect("ended");
+        output.stderr = rest.join("\n").into_bytes();
+        Said::from(line, &output)
+    }
+
     /// The newest state's file, as it lies in the folder `kept`: one line about the commit, one with the state.
     pub(crate) fn newest_commit(&self) -> PathBuf {
         let folder = std::fs::read_dir(self.path().join("kept/webgui/state")).expect("a state");

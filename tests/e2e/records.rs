@@ -207,3 +207,40 @@ fn a_swap_that_is_killed_is_finished_by_the_next() {
         sandbox.run("status -f webgui.yaml").code(0).says("1.1").says("rollback: ready, to 1.0");
     }
 }
+
+#[test]
+fn a_droplet_of_ours_that_belongs_to_nothing_is_told_with_its_remedy() {
+    let (sandbox, served) = stage();
+    sandbox.run(APPLY).code(0);
+    let stray = json!({
+        "name": "stray", "region": "fra1", "size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64",
+        "tags": ["seachange:webgui"],
+    });
+    let created = served.ask("POST", "/v2/droplets", &stray.to_string());
+    let id = serde_json::from_str::<Value>(&created).expect("JSON")["droplet"]["id"].to_string();
+    let remedy = format!("to remove it: doctl compute droplet delete {id}");
+    sandbox.run(PLAN).code(0).says(&remedy);
+    sandbox.run("drift -f webgui.yaml").code(2).says(&remedy);
+    sandbox.run(APPLY).code(0);
+    assert_eq!(all(&served.world(), "droplets").count(), 4, "it is somebody's, and left alone");
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_is_parked_and_the_next_goes_on() {
+    for at in ["booting", "release: stage", "release: switch"] {
+        let (sandbox, served) = stage();
+        if at != "booting" {
+            sandbox.run(APPLY).code(0);
+        }
+        let line = if at == "booting" { APPLY } else { SWAP };
+        let stopped = sandbox.signal_at(line, at, "TERM");
+        // From the switch on it goes forward to rest.
+        let expected = if at == "release: switch" { 0 } else { 1 };
+        assert_eq!(stopped.code, expected, "{at}: {stopped}");
+        if at != "release: switch" {
+            assert!(stopped.stdout.contains("stopped"), "{at}: {stopped}");
+        }
+        sandbox.run("lock status -f webgui.yaml").code(0).says("is not locked");
+        converges(&sandbox, &served, line, &format!("stopped at {at}"));
+    }
+}

@@ -21,7 +21,7 @@ pub fn text(state: &State, observed: &Observed, drift: &[Drift], style: Style) -
             "  {} {}  {}\n",
             style.paint(Paint::Change, "!"),
             drift.address,
-            wording::finding(&drift.finding)
+            wording::drift(drift)
         )
     });
     format!(
@@ -38,7 +38,7 @@ pub fn json(state: &State, observed: &Observed, drift: &[Drift]) -> Value {
         "drifted": !drift.is_empty(),
         "rollback_ready": status::rollback(state, observed).is_ok(),
         "findings": drift.iter().map(|drift| json!({
-            "address": drift.address, "finding": drift.finding, "text": wording::finding(&drift.finding),
+            "address": drift.address, "finding": drift.finding, "text": wording::drift(drift),
         })).collect::<Vec<_>>(),
     })
 }

@@ -102,7 +102,7 @@ pub fn text(state: &State, observed: &Observed, drift: &[Drift], style: Style) -
             "  {} {}  {}\n",
             style.paint(Paint::Change, "!"),
             drift.address,
-            wording::finding(&drift.finding)
+            wording::drift(drift)
         ));
     }
     text
@@ -126,7 +126,7 @@ pub fn json(state: &State, observed: &Observed, drift: &[Drift]) -> Value {
         "rollback_ready": rollback(state, observed).is_ok(),
         "rollback": rollback(state, observed).unwrap_or_else(|why| why),
         "unfinished": state.transition,
-        "drift": drift.iter().map(|drift| wording::finding(&drift.finding)).collect::<Vec<_>>(),
+        "drift": drift.iter().map(|drift| wording::drift(drift)).collect::<Vec<_>>(),
     })
 }
 

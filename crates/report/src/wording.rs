@@ -3,8 +3,9 @@
 //! What comes from the world (a record's data, an app's log) is made [`printable`] before anyone shows it: an escape
 //! sequence in it must not reach a terminal or a CI log.
 
+use seachange_core::address::Address;
 use seachange_core::image::Digest;
-use seachange_core::plan::{ActionKind, Effect, Finding, Reason, Value};
+use seachange_core::plan::{ActionKind, Drift, Effect, Finding, Reason, Value};
 use seachange_core::release::Phase;
 
 /// The sign in front of a change.
@@ -65,8 +66,14 @@ pub fn value(value: &Value) -> String {
 }
 
 /// What moved outside.
-pub fn finding(finding: &Finding) -> String {
-    match finding {
+pub fn drift(drift: &Drift) -> String {
+    match &drift.finding {
+        Finding::Orphan { droplet, name } if drift.address != Address::Release => {
+            format!(
+                "droplet {droplet} ({}) carries our mark and is not in the state; the next apply sees to it",
+                printable(name)
+            )
+        }
         Finding::Missing => "is gone".to_owned(),
         Finding::Changed { attribute, recorded, observed } => {
             format!("{attribute} is {}, recorded was {}", brief(observed), brief(recorded))
@@ -100,7 +107,7 @@ pub fn finding(finding: &Finding) -> String {
         }
         Finding::Orphan { droplet, name } => {
             format!(
-                "droplet {droplet} ({}) carries our mark and belongs to nothing",
+                "droplet {droplet} ({}) carries our mark and belongs to nothing; to remove it: doctl compute droplet delete {droplet}",
                 printable(name)
             )
         }

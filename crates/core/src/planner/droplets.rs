@@ -208,7 +208,7 @@ pub(super) fn clean_up(draft: &mut Draft<'_>, fleet: &Fleet<'_>, outlived: &[usi
     }
     for orphan in &fleet.orphans {
         draft.note(format!(
-            "droplet {} named {} carries the stack's tag, but its name belongs to nothing here; it is left alone",
+            "droplet {0} named {1} carries the stack's tag, but its name belongs to nothing here; it is left alone; to remove it: doctl compute droplet delete {0}",
             orphan.id, orphan.name
         ));
     }

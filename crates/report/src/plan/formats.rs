@@ -36,7 +36,7 @@ pub fn json(plan: &Plan) -> Value {
         "reasons": reasons,
         "counts": counts,
         "drift": plan.drift.iter().map(|drift| json!({
-            "address": drift.address, "finding": drift.finding, "text": wording::finding(&drift.finding),
+            "address": drift.address, "finding": drift.finding, "text": wording::drift(drift),
         })).collect::<Vec<_>>(),
         "changes": plan.changes.iter().map(|change| json!({
             "address": change.address, "action": change.action, "reason": change.reason,

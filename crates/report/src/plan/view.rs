@@ -113,7 +113,7 @@ fn summary(plan: &Plan) -> String {
 
 /// The findings in their order; if they are many, those of a kind together and folded.
 fn drift(drift: &[Drift]) -> Vec<String> {
-    let line = |one: &Drift| format!("{}  {}", one.address, wording::finding(&one.finding));
+    let line = |one: &Drift| format!("{}  {}", one.address, wording::drift(one));
     if drift.len() <= FEW {
         return drift.iter().map(line).collect();
     }
