@@ -31,7 +31,7 @@ pub struct Http {
 /// Why there is no answer: the connection closes without one.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer, as a rule wants it")]
-struct NoAnswer;
+pub(crate) struct NoAnswer;
 
 impl Http {
     /// Opens the door; port 0 takes a free one.
@@ -249,7 +249,7 @@ fn failed(failure: &Failure<'_>) -> Response<Full<Bytes>> {
 }
 
 /// A failure as a page of whoever stands before a service.
-fn html(status: u16) -> Response<Full<Bytes>> {
+pub(crate) fn html(status: u16) -> Response<Full<Bytes>> {
     let page = format!(
         "<html><head><title>{status}</title></head><body><h1>Error {status}</h1>cloudflare</body></html>"
     );

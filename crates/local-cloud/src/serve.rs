@@ -82,6 +82,8 @@ pub(crate) struct Identity {
     block: (u8, u8),
     pub(crate) token: String,
     pub(crate) ssh_private_key: String,
+    // A world of before there were Spaces gets its keys when it is served again.
+    #[serde(default = "spaces::Keys::random")]
     pub(crate) spaces: spaces::Keys,
 }
 
@@ -210,41 +212,52 @@ async fn turn(world: Arc<World>) {
     }
 }
 
+/// The world's identity, made if it is new; what this version adds to an older one is written down at once.
 fn read_identity(folder: &Path) -> Result<Identity, ServeError> {
     let path = folder.join("identity.json");
     let failed = |detail: String| ServeError::Identity { path: path.clone(), detail };
-    match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
-                .map_err(|error| failed(error.to_string()))?;
-            let text = key
-                .to_openssh(LineEnding::LF)
-                .map_err(|error| failed(error.to_string()))?
-                .to_string();
-            tracing::debug!(fingerprint = %key.fingerprint(HashAlg::Sha256), "a new world");
-            let seed: u64 = rand::random();
-            let identity = Identity {
-                seed,
-                block: free_block(seed, folder),
-                token: format!("dop_v1_local{:016x}", rand::random::<u64>()),
-                ssh_private_key: text,
-                spaces: spaces::Keys::random(),
-            };
-            let bytes = serde_json::to_vec(&identity).map_err(|error| failed(error.to_string()))?;
-            write_private(&path, &bytes).map_err(|error| failed(error.to_string()))?;
-            Ok(identity)
+    let known = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    let identity = if known.is_empty() {
+        let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
+            .map_err(|error| failed(error.to_string()))?;
+        let text =
+            key.to_openssh(LineEnding::LF).map_err(|error| failed(error.to_string()))?.to_string();
+        tracing::debug!(fingerprint = %key.fingerprint(HashAlg::Sha256), "a new world");
+        let seed: u64 = rand::random();
+        Identity {
+            seed,
+            block: free_block(seed, folder),
+            token: format!("dop_v1_local{:016x}", rand::random::<u64>()),
+            ssh_private_key: text,
+            spaces: spaces::Keys::random(),
         }
-        Err(error) => Err(failed(error.to_string())),
+    } else {
+        serde_json::from_slice(&known).map_err(|error| failed(error.to_string()))?
+    };
+    let bytes = serde_json::to_vec(&identity).map_err(|error| failed(error.to_string()))?;
+    if bytes != known {
+        write_private(&path, &bytes).map_err(|error| failed(error.to_string()))?;
     }
+    Ok(identity)
 }
 
+/// Replaces a file that only its owner can read.
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)
+    let beside = path.with_extension("json.new");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(bytes)?;
+    std::fs::rename(beside, path)
 }
 
 /// A block of loopback addresses for a new world: one that no other world of this machine keeps, be it served at this moment or
@@ -290,4 +303,23 @@ async fn claim((a, b): (u8, u8)) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen { what: format!("the block of {address}"), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_identity;
+
+    #[test]
+    fn an_identity_of_before_there_were_spaces_gets_keys_and_keeps_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity.json");
+        let old = br#"{"seed":7,"block":[77,8],"token":"dop_v1_local7","ssh_private_key":"a key"}"#;
+        std::fs::write(&path, old).unwrap();
+        let first = read_identity(folder.path()).unwrap();
+        assert_eq!((first.seed, first.block, first.token.as_str()), (7, (77, 8), "dop_v1_local7"));
+        let again = read_identity(folder.path()).unwrap();
+        let keys = |identity: &super::Identity| serde_json::to_value(&identity.spaces).unwrap();
+        assert_eq!(keys(&first), keys(&again));
+        assert!(keys(&first)["secret"].as_str().is_some_and(|secret| secret.len() > 32));
+    }
 }

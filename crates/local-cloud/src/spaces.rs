@@ -2,9 +2,11 @@
 //!
 //! Path style only (`/BUCKET/KEY`), every bucket is there unless [`Habits::absent`] names it, and objects are files, so that
 //! they outlive the process. Engines of S3 differ in what a conditional write is worth: [`Habits`] has what was measured
-//! of them. What goes wrong with a single request is a rule of [`crate::fault`], as everywhere.
+//! of them. What goes wrong with a single request is a rule of [`crate::fault`], as everywhere. What is asked for and not
+//! kept here (sub-resources, copies, uploads in parts) is refused, never taken for something else.
 
 mod answer;
+mod list;
 mod shelf;
 mod signature;
 
@@ -19,15 +21,17 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use jiff::Timestamp;
 use seachange_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::doors::open::{Door, serve_http};
 use crate::fault::{self, Effect};
-use crate::http::decode;
+use crate::http::{NoAnswer, decode};
 use crate::world::World;
-use answer::{Refusal, empty, error};
+use answer::{Refusal, empty};
+use list::Listing;
 use shelf::{Condition, Shelf};
 use signature::Signer;
 
@@ -121,10 +125,21 @@ pub(crate) struct Spaces {
     _door: Door,
 }
 
-/// Why there is no answer: the connection closes without one.
-#[derive(Debug, thiserror::Error)]
-#[error("no answer, as a rule wants it")]
-struct NoAnswer;
+/// How long an engine that looks first takes until it writes: long enough for rivals to have looked too.
+const BETWEEN: Duration = Duration::from_millis(25);
+/// What a listing may be asked by; the last is a client's note to itself, which a request for an object may have too.
+const OF_LISTINGS: [&str; 9] = [
+    "list-type",
+    "prefix",
+    "max-keys",
+    "start-after",
+    "continuation-token",
+    "delimiter",
+    "encoding-type",
+    "fetch-owner",
+    NOTE,
+];
+const NOTE: &str = "x-id";
 
 struct Site {
     world: Arc<World>,
@@ -169,8 +184,8 @@ impl Spaces {
 /// A request, taken apart.
 struct Ask<'a> {
     method: &'a Method,
-    bucket: String,
-    key: String,
+    bucket: &'a str,
+    key: &'a str,
     query: Vec<(String, String)>,
     head: &'a Parts,
     body: &'a Bytes,
@@ -179,6 +194,11 @@ struct Ask<'a> {
 impl Ask<'_> {
     fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether nothing is asked for but that.
+    fn has_only(&self, known: &[&str]) -> bool {
+        self.query.iter().all(|(name, _)| known.contains(&name.as_str()))
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -190,52 +210,41 @@ impl Site {
     async fn answer(&self, head: &Parts, body: &Bytes) -> Result<Response<Full<Bytes>>, NoAnswer> {
         let (method, path) = (head.method.as_str(), head.uri.path());
         let strike = self.world.with_faults(|faults| faults.strike(method, path));
-        match strike {
-            Some(Effect::Fail { status, body: form, .. }) => Ok(failed(status, form)),
-            Some(Effect::FailAfter { status }) => {
-                drop(self.respond(head, body).await);
-                Ok(failed(status, fault::Body::Json))
-            }
-            Some(Effect::DropBefore) => Err(NoAnswer),
-            Some(Effect::DropAfter) => {
-                drop(self.respond(head, body).await);
-                Err(NoAnswer)
-            }
-            Some(Effect::Stall { millis }) => {
-                let response = self.respond(head, body).await;
-                tokio::time::sleep(fault::late(millis)).await;
-                Ok(response)
-            }
-            None | Some(Effect::ActionErrors | Effect::Forget) => {
-                Ok(self.respond(head, body).await)
-            }
-        }
+        let respond = async {
+            let answer = self.serve(head, body, strike.as_ref()).await;
+            answer.unwrap_or_else(|refusal| answer::error(refusal, None, path))
+        };
+        fault::suffer(strike.as_ref(), respond, |failure| answer::failed(&failure, path))
+            .await
+            .ok_or(NoAnswer)
     }
 
-    async fn respond(&self, head: &Parts, body: &Bytes) -> Response<Full<Bytes>> {
-        let path = head.uri.path();
-        self.serve(head, body).await.unwrap_or_else(|refusal| error(&refusal, path))
-    }
-
-    async fn serve(&self, head: &Parts, body: &Bytes) -> Result<Response<Full<Bytes>>, Refusal> {
+    async fn serve(
+        &self,
+        head: &Parts,
+        body: &Bytes,
+        strike: Option<&Effect>,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         let signer = Signer::of(head)?;
         let (secret, may_write) = self.keys.of(&signer.id).ok_or(Refusal::UNKNOWN_KEY)?;
-        signer.check(head, body, secret, self.world.now())?;
-        let path = decode(head.uri.path().trim_start_matches('/'));
-        let (bucket, key) = path.split_once('/').unwrap_or((&path, ""));
+        // Clients go by the machine's clock, whatever time it is in the world.
+        signer.check(head, body, secret, Timestamp::now())?;
+        let path = decode(head.uri.path());
+        let path = path.strip_prefix('/').unwrap_or(&path);
+        let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         let ask = Ask {
             method: &head.method,
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
+            bucket,
+            key,
             query: signature::query(head.uri.query().unwrap_or_default()),
             head,
             body,
         };
         let habits = self.world.with_habits(|habits| habits.clone());
-        if ask.bucket.is_empty() {
-            return Err(Refusal::NOT_IMPLEMENTED);
+        if !is_name(ask.bucket) {
+            return Err(Refusal::INVALID_BUCKET);
         }
-        if habits.absent.contains(&ask.bucket) {
+        if habits.absent.iter().any(|absent| absent == ask.bucket) {
             return Err(Refusal::NO_BUCKET);
         }
         let changes = !matches!(*ask.method, Method::GET | Method::HEAD);
@@ -245,19 +254,27 @@ impl Site {
         if ask.key.is_empty() {
             self.bucket(&ask, &habits)
         } else {
-            self.object(&ask, &habits).await
+            self.object(&ask, &habits, strike).await
         }
     }
 
     fn bucket(&self, ask: &Ask<'_>, habits: &Habits) -> Result<Response<Full<Bytes>>, Refusal> {
         match ask.method.as_str() {
-            "HEAD" | "PUT" => Ok(empty(200)),
-            "GET" if ask.query("versioning").is_some() => Ok(answer::versioning(habits.versioning)),
-            "GET" if ask.query("location").is_some() => Ok(answer::location()),
-            "GET" => {
+            "HEAD" | "PUT" if ask.has_only(&[NOTE]) => Ok(empty(200)),
+            "GET" if ask.has_only(&["versioning", NOTE]) && ask.query("versioning").is_some() => {
+                Ok(answer::versioning(habits.versioning))
+            }
+            "GET" if ask.has_only(&["location", NOTE]) && ask.query("location").is_some() => {
+                Ok(answer::location())
+            }
+            "GET" if ask.has_only(&OF_LISTINGS) && ask.query("list-type") == Some("2") => {
+                let listing = Listing::of(ask)?;
                 let stale = Duration::from_millis(habits.stale_list_millis);
-                let listed = self.shelf.list(&ask.bucket, stale)?;
-                answer::listing(ask, listed)
+                let keys = self.shelf.keys(ask.bucket, stale)?;
+                let (page, more) = listing.page(&keys);
+                answer::listing(ask.bucket, &listing, &page, more, |key| {
+                    self.shelf.look(ask.bucket, key)
+                })
             }
             _ => Err(Refusal::NOT_IMPLEMENTED),
         }
@@ -267,49 +284,55 @@ impl Site {
         &self,
         ask: &Ask<'_>,
         habits: &Habits,
+        strike: Option<&Effect>,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let (bucket, key) = (ask.bucket.as_str(), ask.key.as_str());
+        let (bucket, key) = (ask.bucket, ask.key);
         match ask.method.as_str() {
+            _ if !ask.has_only(&[NOTE]) || ask.header("x-amz-copy-source").is_some() => {
+                Err(Refusal::NOT_IMPLEMENTED)
+            }
             "GET" | "HEAD" => Ok(answer::object(self.shelf.get(bucket, key)?)),
+            "DELETE" if strike == Some(&Effect::Forget) => Ok(empty(204)),
             "DELETE" => self.shelf.delete(bucket, key).map(|()| empty(204)),
             "PUT" => {
                 signature::check_digest(ask.header("content-md5"), ask.body)?;
-                let condition = match habits.conditions {
-                    Conditions::Ignored => Condition::None,
-                    Conditions::Honoured | Conditions::LookedAtFirst => condition(ask, habits)?,
-                };
-                if habits.conditions == Conditions::LookedAtFirst {
-                    self.shelf.holds(bucket, key, &condition)?;
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                    return self
-                        .shelf
-                        .put(bucket, key, ask.body, &Condition::None)
-                        .map(answer::put);
+                let mut condition = condition(ask, habits)?;
+                match habits.conditions {
+                    Conditions::Honoured => {}
+                    Conditions::Ignored => condition = None,
+                    Conditions::LookedAtFirst => {
+                        if let Some(condition) = condition.take() {
+                            self.shelf.holds(bucket, key, &condition)?;
+                            tokio::time::sleep(BETWEEN).await;
+                        }
+                    }
                 }
-                self.shelf.put(bucket, key, ask.body, &condition).map(answer::put)
+                let etag = self.shelf.put(bucket, key, ask.body, condition.as_ref())?;
+                Ok(answer::put(&etag))
             }
             _ => Err(Refusal::NOT_IMPLEMENTED),
         }
     }
 }
 
-fn condition(ask: &Ask<'_>, habits: &Habits) -> Result<Condition, Refusal> {
-    match (ask.header("if-none-match"), ask.header("if-match")) {
-        (None, None) => Ok(Condition::None),
-        (Some("*"), None) => Ok(Condition::Absent),
-        (None, Some(etag)) if etag.starts_with('"') && habits.refuses_quoted_etags => {
-            Err(Refusal::PRECONDITION_FAILED)
+/// On what a write depends.
+fn condition(ask: &Ask<'_>, habits: &Habits) -> Result<Option<Condition>, Refusal> {
+    Ok(match (ask.header("if-none-match"), ask.header("if-match")) {
+        (None, None) => None,
+        (Some("*"), None) => Some(Condition::Absent),
+        // Whoever refuses quotes takes them for a part of the ETag, which no ETag has.
+        (None, Some(etag)) if habits.refuses_quoted_etags => {
+            Some(Condition::Matches(etag.to_owned()))
         }
-        (None, Some(etag)) => Ok(Condition::Matches(etag.trim_matches('"').to_owned())),
-        _ => Err(Refusal::NOT_IMPLEMENTED),
-    }
+        (None, Some(etag)) => Some(Condition::Matches(etag.trim_matches('"').to_owned())),
+        _ => return Err(Refusal::NOT_IMPLEMENTED),
+    })
 }
 
-/// What a rule wants instead of an answer.
-fn failed(status: u16, form: fault::Body) -> Response<Full<Bytes>> {
-    match form {
-        fault::Body::Json => error(&Refusal::of_status(status), ""),
-        fault::Body::Html => answer::text(status, "text/html", "<html>gateway</html>".to_owned()),
-        fault::Body::Empty => empty(status),
-    }
+/// Whether a bucket can be called so.
+fn is_name(bucket: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (3..=63).contains(&bucket.len())
+        && bucket.bytes().all(|byte| plain(byte) || b"-.".contains(&byte))
+        && bucket.bytes().next().is_some_and(plain)
 }

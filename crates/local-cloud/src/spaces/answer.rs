@@ -6,12 +6,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
-use super::Ask;
+use super::list::{Entry, Listing};
 use super::shelf::Object;
 use super::signature::encode;
+use crate::fault::{self, Failure};
+use crate::http::html;
 
-/// The most keys a listing has.
-const PAGE: usize = 1000;
 const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 const SCHEMA: &str = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
 
@@ -32,6 +32,7 @@ impl Refusal {
     pub(super) const BAD_DIGEST: Self = Self::new(400, "BadDigest");
     pub(super) const INVALID: Self = Self::new(400, "InvalidArgument");
     pub(super) const KEY_TOO_LONG: Self = Self::new(400, "KeyTooLongError");
+    pub(super) const INVALID_BUCKET: Self = Self::new(400, "InvalidBucketName");
     pub(super) const NO_BUCKET: Self = Self::new(404, "NoSuchBucket");
     pub(super) const NO_KEY: Self = Self::new(404, "NoSuchKey");
     pub(super) const PRECONDITION_FAILED: Self = Self::new(412, "PreconditionFailed");
@@ -65,65 +66,87 @@ impl From<std::io::Error> for Refusal {
     }
 }
 
-pub(super) fn error(refusal: &Refusal, path: &str) -> Response<Full<Bytes>> {
+pub(super) fn error(refusal: Refusal, message: Option<&str>, path: &str) -> Response<Full<Bytes>> {
     let Refusal { status, code } = refusal;
-    let resource = escape(path);
+    let (message, resource) = (escape(message.unwrap_or_default()), escape(path));
     let body = format!(
-        "{HEAD}<Error><Code>{code}</Code><Resource>{resource}</Resource><RequestId>local</RequestId></Error>"
+        "{HEAD}<Error><Code>{code}</Code><Message>{message}</Message><Resource>{resource}</Resource>\
+         <RequestId>local</RequestId></Error>"
     );
-    text(*status, "application/xml", body)
+    text(status, body)
+}
+
+/// What a rule wants instead of an answer.
+pub(super) fn failed(failure: &Failure<'_>, path: &str) -> Response<Full<Bytes>> {
+    let &Failure { status, body, message, retry_after } = failure;
+    let mut response = match body {
+        fault::Body::Json => error(Refusal::of_status(status), message, path),
+        fault::Body::Html => html(status),
+        fault::Body::Empty => empty(status),
+    };
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 pub(super) fn versioning(enabled: bool) -> Response<Full<Bytes>> {
     let status = if enabled { "<Status>Enabled</Status>" } else { "" };
     let body =
         format!("{HEAD}<VersioningConfiguration {SCHEMA}>{status}</VersioningConfiguration>");
-    text(200, "application/xml", body)
+    text(200, body)
 }
 
 pub(super) fn location() -> Response<Full<Bytes>> {
-    text(200, "application/xml", format!("{HEAD}<LocationConstraint {SCHEMA}/>"))
+    text(200, format!("{HEAD}<LocationConstraint {SCHEMA}/>"))
 }
 
-/// A page of ListObjectsV2, of all the bucket's objects in the order of their keys.
+/// A page of ListObjectsV2. What an object is like is asked for one by one, and one that is gone by now is left out.
 pub(super) fn listing(
-    ask: &Ask<'_>,
-    objects: Vec<Object>,
+    bucket: &str,
+    listing: &Listing<'_>,
+    page: &[Entry<'_>],
+    more: bool,
+    look: impl Fn(&str) -> Result<Option<Object>, Refusal>,
 ) -> Result<Response<Full<Bytes>>, Refusal> {
-    let prefix = ask.query("prefix").unwrap_or_default();
-    let after = ask.query("continuation-token").or(ask.query("start-after")).unwrap_or_default();
-    let most = ask.query("max-keys").map_or(Ok(PAGE), str::parse);
-    let most = most.map_err(|_| Refusal::INVALID)?.min(PAGE);
-    let fits = |object: &Object| object.key.starts_with(prefix) && object.key.as_str() > after;
-    let mut found: Vec<Object> = objects.into_iter().filter(fits).collect();
-    let more = found.len() > most;
-    found.truncate(most);
-    let name = |key: &str| match ask.query("encoding-type") {
-        Some("url") => encode(key, true),
-        _ => escape(key),
-    };
+    let name = |key: &str| if listing.encoded { encode(key, false) } else { escape(key) };
     let mut body = format!(
-        "{HEAD}<ListBucketResult {SCHEMA}><Name>{}</Name><Prefix>{}</Prefix><KeyCount>{}</KeyCount>\
-         <MaxKeys>{most}</MaxKeys><IsTruncated>{more}</IsTruncated>",
-        escape(&ask.bucket),
-        name(prefix),
-        found.len()
+        "{HEAD}<ListBucketResult {SCHEMA}><Name>{bucket}</Name><Prefix>{}</Prefix><KeyCount>{}</KeyCount>\
+         <MaxKeys>{}</MaxKeys><IsTruncated>{more}</IsTruncated>",
+        name(listing.prefix),
+        page.len(),
+        listing.most,
     );
-    if let Some(last) = found.last().filter(|_| more) {
-        let token = escape(&last.key);
-        let _: std::fmt::Result =
-            write!(body, "<NextContinuationToken>{token}</NextContinuationToken>");
+    let mut element = |tag: &str, text: &str| {
+        let _: std::fmt::Result = write!(body, "<{tag}>{text}</{tag}>");
+    };
+    if !listing.delimiter.is_empty() {
+        element("Delimiter", &name(listing.delimiter));
     }
-    for Object { key, written, etag, size } in &found {
-        let _: std::fmt::Result = write!(
-            body,
-            "<Contents><Key>{}</Key><LastModified>{written:.3}</LastModified><ETag>&quot;{etag}&quot;</ETag>\
-             <Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>",
-            name(key)
-        );
+    if listing.encoded {
+        element("EncodingType", "url");
+    }
+    if let Some(last) = page.last().filter(|_| more) {
+        element("NextContinuationToken", &escape(last.text()));
+    }
+    for entry in page {
+        match entry {
+            Entry::Key(key) => {
+                let Some(Object { written, etag, size }) = look(key)? else { continue };
+                let key = name(key);
+                let object = format!(
+                    "<Key>{key}</Key><LastModified>{written:.3}</LastModified><ETag>&quot;{etag}&quot;</ETag>\
+                     <Size>{size}</Size><StorageClass>STANDARD</StorageClass>"
+                );
+                element("Contents", &object);
+            }
+            Entry::Prefix(prefix) => {
+                element("CommonPrefixes", &format!("<Prefix>{}</Prefix>", name(prefix)));
+            }
+        }
     }
     body.push_str("</ListBucketResult>");
-    Ok(text(200, "application/xml", body))
+    Ok(text(200, body))
 }
 
 pub(super) fn object((object, bytes): (Object, Vec<u8>)) -> Response<Full<Bytes>> {
@@ -138,17 +161,18 @@ pub(super) fn object((object, bytes): (Object, Vec<u8>)) -> Response<Full<Bytes>
     response
 }
 
-pub(super) fn put(etag: String) -> Response<Full<Bytes>> {
-    tagged(200, &etag, Bytes::new())
+pub(super) fn put(etag: &str) -> Response<Full<Bytes>> {
+    tagged(200, etag, Bytes::new())
 }
 
 pub(super) fn empty(status: u16) -> Response<Full<Bytes>> {
     response(status, Bytes::new())
 }
 
-pub(super) fn text(status: u16, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+fn text(status: u16, body: String) -> Response<Full<Bytes>> {
     let mut response = response(status, body.into());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let kind = HeaderValue::from_static("application/xml");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 
@@ -169,6 +193,11 @@ fn response(status: u16, body: Bytes) -> Response<Full<Bytes>> {
     response
 }
 
+/// Text as XML has it, line ends included: a reader would make others of them.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let each = |c: char| match c {
+        '&' | '<' | '>' | '"' | '\'' | '\r' | '\n' | '\t' => format!("&#{};", u32::from(c)),
+        plain => plain.to_string(),
+    };
+    text.chars().map(each).collect()
 }

@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seachange_core::secret::Secret;
+use seachange_digitalocean::space::{Credentials, Space, SpaceConfig};
 use seachange_digitalocean::{Client, Config};
 use seachange_engine::store::folder::FolderStore;
 use seachange_engine::store::memory::MemoryStore;
 use seachange_local_cloud::http::Http;
 use seachange_local_cloud::in_process::InProcess;
 use seachange_local_cloud::machine::BootTimings;
+use seachange_local_cloud::serve::{ServeConfig, serve};
 use seachange_local_cloud::world::{Limits, Timings, World, WorldConfig};
 
 fn world(timings: Timings) -> Arc<World> {
@@ -64,4 +66,25 @@ async fn memory_is_a_store() {
 async fn a_folder_is_a_store() {
     let folder = tempfile::tempdir().unwrap();
     store::suite(Arc::new(FolderStore::new(folder.path().join("state")))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_on_the_world_s_own_spaces_is_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = serve(ServeConfig::in_folder(folder.path().to_owned())).await.unwrap();
+    let space = |prefix: &str| {
+        let config = SpaceConfig {
+            bucket: "conformance".to_owned(),
+            region: "ams3".to_owned(),
+            endpoint: Some(serving.spaces.endpoint.clone()),
+            prefix: prefix.to_owned(),
+            path_style: true,
+        };
+        let credentials =
+            Credentials { id: serving.spaces.id.clone(), key: serving.spaces.key.clone() };
+        Arc::new(Space::connect(&config, credentials).unwrap())
+    };
+    store::suite(space("")).await;
+    store::suite(space("a/prefix")).await;
+    serving.shutdown().await;
 }
