@@ -4,6 +4,11 @@
 mod contract;
 #[cfg(test)]
 mod listing;
+#[cfg(test)]
+#[path = "../../core/tests/mangled/mangle.rs"]
+mod mangle;
+#[cfg(test)]
+mod mangled;
 mod openapi;
 #[cfg(test)]
 mod retrying;
