@@ -172,3 +172,21 @@ fn a_state_that_the_bucket_refuses_is_saved_and_comes_back() {
 fn a_state_that_the_bucket_cannot_take_for_long_is_saved_and_comes_back() {
     is_saved_and_comes_back(503);
 }
+
+#[test]
+fn with_local_no_other_bucket_is_touched_whatever_is_exported() {
+    // The served cloud stands for the real one: its keys and its endpoint are exported.
+    let (sandbox, served) = stage();
+    sandbox.run(&format!("{APPLY} --local")).code(0);
+    sandbox.run(&format!("{PLAN} --local")).code(0);
+    sandbox.run("state list --local").code(0).says("droplet.worker[2]");
+    assert!(sandbox.path().join(".seachange/local/spaces/gotcha-state").is_dir());
+    assert!(!sandbox.path().join("served/spaces").exists());
+    assert_eq!(changes(&served), Vec::<Value>::new());
+
+    // A state in a folder stays in one.
+    let spec = sandbox.spec("infrastructure.yaml");
+    sandbox.run(&format!("state list -f {spec} --local")).code(0);
+    sandbox.run("lock acquire -m freeze --local").code(0);
+    assert!(sandbox.path().join(".seachange/local/state/bare/lock").is_dir());
+}

@@ -18,44 +18,78 @@ const SCHEMA: &str = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
 /// Why a request is not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
-    pub(super) status: u16,
-    pub(super) code: &'static str,
+    status: u16,
+    code: &'static str,
+    message: &'static str,
 }
 
 impl Refusal {
-    pub(super) const UNSIGNED: Self = Self::new(403, "AccessDenied");
-    pub(super) const UNKNOWN_KEY: Self = Self::new(403, "InvalidAccessKeyId");
-    pub(super) const WRONG_SIGNATURE: Self = Self::new(403, "SignatureDoesNotMatch");
-    pub(super) const SKEWED: Self = Self::new(403, "RequestTimeTooSkewed");
-    pub(super) const ACCESS_DENIED: Self = Self::new(403, "AccessDenied");
-    pub(super) const WRONG_BODY: Self = Self::new(400, "XAmzContentSHA256Mismatch");
-    pub(super) const BAD_DIGEST: Self = Self::new(400, "BadDigest");
-    pub(super) const INVALID: Self = Self::new(400, "InvalidArgument");
-    pub(super) const KEY_TOO_LONG: Self = Self::new(400, "KeyTooLongError");
-    pub(super) const INVALID_BUCKET: Self = Self::new(400, "InvalidBucketName");
-    pub(super) const NO_BUCKET: Self = Self::new(404, "NoSuchBucket");
-    pub(super) const NO_KEY: Self = Self::new(404, "NoSuchKey");
-    pub(super) const PRECONDITION_FAILED: Self = Self::new(412, "PreconditionFailed");
-    pub(super) const INTERNAL: Self = Self::new(500, "InternalError");
-    pub(super) const NOT_IMPLEMENTED: Self = Self::new(501, "NotImplemented");
+    pub(super) const UNSIGNED: Self = Self::new(403, "AccessDenied", "The request is not signed.");
+    pub(super) const UNKNOWN_KEY: Self = Self::new(
+        403,
+        "InvalidAccessKeyId",
+        "The access key Id you provided does not exist in our records.",
+    );
+    pub(super) const WRONG_SIGNATURE: Self = Self::new(
+        403,
+        "SignatureDoesNotMatch",
+        "The request signature we calculated does not match the signature you provided.",
+    );
+    pub(super) const SKEWED: Self = Self::new(
+        403,
+        "RequestTimeTooSkewed",
+        "The difference between the request time and the server's time is too large.",
+    );
+    pub(super) const ACCESS_DENIED: Self = Self::new(403, "AccessDenied", "Access Denied.");
+    pub(super) const WRONG_BODY: Self = Self::new(
+        400,
+        "XAmzContentSHA256Mismatch",
+        "The provided 'x-amz-content-sha256' header does not match what was computed.",
+    );
+    pub(super) const BAD_DIGEST: Self = Self::new(
+        400,
+        "BadDigest",
+        "The Content-MD5 you specified did not match what we received.",
+    );
+    pub(super) const INVALID: Self =
+        Self::new(400, "InvalidArgument", "A parameter has no valid value.");
+    pub(super) const KEY_TOO_LONG: Self =
+        Self::new(400, "KeyTooLongError", "Your key is too long.");
+    pub(super) const INVALID_BUCKET: Self =
+        Self::new(400, "InvalidBucketName", "The specified bucket is not valid.");
+    pub(super) const NO_BUCKET: Self =
+        Self::new(404, "NoSuchBucket", "The specified bucket does not exist.");
+    pub(super) const NO_KEY: Self =
+        Self::new(404, "NoSuchKey", "The specified key does not exist.");
+    pub(super) const PRECONDITION_FAILED: Self = Self::new(
+        412,
+        "PreconditionFailed",
+        "At least one of the preconditions you specified did not hold.",
+    );
+    pub(super) const INTERNAL: Self =
+        Self::new(500, "InternalError", "We encountered an internal error. Please try again.");
+    pub(super) const NOT_IMPLEMENTED: Self = Self::new(
+        501,
+        "NotImplemented",
+        "A header or parameter you provided implies functionality that is not implemented.",
+    );
 
-    const fn new(status: u16, code: &'static str) -> Self {
-        Self { status, code }
+    const SLOW_DOWN: Self = Self::new(503, "SlowDown", "Please reduce your request rate.");
+
+    const fn new(status: u16, code: &'static str, message: &'static str) -> Self {
+        Self { status, code, message }
     }
 
     /// The usual one of a status.
-    pub(super) fn of_status(status: u16) -> Self {
-        Self::new(
-            status,
-            match status {
-                403 => "AccessDenied",
-                404 => "NoSuchKey",
-                409 => "ConditionalRequestConflict",
-                412 => "PreconditionFailed",
-                429 | 503 => "SlowDown",
-                _ => "InternalError",
-            },
-        )
+    fn of_status(status: u16) -> Self {
+        let usual = match status {
+            403 => Self::ACCESS_DENIED,
+            404 => Self::NO_KEY,
+            412 => Self::PRECONDITION_FAILED,
+            429 | 503 => Self::SLOW_DOWN,
+            _ => Self::INTERNAL,
+        };
+        Self { status, ..usual }
     }
 }
 
@@ -67,8 +101,8 @@ impl From<std::io::Error> for Refusal {
 }
 
 pub(super) fn error(refusal: Refusal, message: Option<&str>, path: &str) -> Response<Full<Bytes>> {
-    let Refusal { status, code } = refusal;
-    let (message, resource) = (escape(message.unwrap_or_default()), escape(path));
+    let Refusal { status, code, message: usual } = refusal;
+    let (message, resource) = (escape(message.unwrap_or(usual)), escape(path));
     let body = format!(
         "{HEAD}<Error><Code>{code}</Code><Message>{message}</Message><Resource>{resource}</Resource>\
          <RequestId>local</RequestId></Error>"
