@@ -244,3 +244,24 @@ fn a_run_that_is_told_to_stop_is_parked_and_the_next_goes_on() {
         converges(&sandbox, &served, line, &format!("stopped at {at}"));
     }
 }
+
+#[test]
+fn a_droplet_that_had_no_address_yet_when_its_run_was_killed_is_waited_for() {
+    let mut sandbox = Sandbox::new();
+    let served = sandbox.serve("");
+    sandbox.spec_with("infrastructure.yaml", |text| {
+        text.replace("region: fra1", "region: fra1\nstate: { local: { path: kept } }")
+    });
+    let apply = "apply -f infrastructure.yaml --auto-approve";
+    let mut timings: Value =
+        serde_json::from_str(&served.ask("GET", "/_local/timings", "")).expect("JSON");
+    (timings["boot"], timings["address"]) = (1.into(), 3_000.into());
+    served.ask("PUT", "/_local/timings", &timings.to_string());
+    sandbox.kill_at(apply, "booting");
+    let unaddressed =
+        |world: &Value| all(world, "droplets").any(|droplet| droplet["address"].is_null());
+    assert!(unaddressed(&served.world()), "killed too late to show anything");
+    sandbox.run(apply).code(0);
+    assert!(!unaddressed(&served.world()));
+    sandbox.run("plan -f infrastructure.yaml --detailed-exitcode").code(0);
+}

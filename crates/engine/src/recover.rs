@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 
 use seachange_core::address::Address;
-use seachange_core::cloud::{CloudError, DnsRecordWrite};
+use seachange_core::cloud::{CloudError, DnsRecordWrite, DropletStatus};
 use seachange_core::journal::{Change, Entry, Operation, OperationKind};
-use seachange_core::state::{Resource, State};
+use seachange_core::state::{Droplet, Resource, State};
 
 use crate::context::Context;
 use crate::journal::{Journal, JournalError};
@@ -75,9 +75,7 @@ pub async fn recover(
     if !settled.is_empty() {
         journal.record_all(settled.iter().map(Settled::entry).collect()).await?;
     }
-    if let Some(learnt) = learn_addresses(context, &journal.state()).await? {
-        journal.record(learnt).await?;
-    }
+    learn_addresses(context, journal).await?;
     Ok(settled)
 }
 
@@ -168,29 +166,48 @@ async fn look_once(
     Ok(change.into_iter().collect())
 }
 
-/// A run that ended between a droplet's create and its boot knows its id, but not its address.
-async fn learn_addresses(
-    context: &Context<'_>,
-    state: &State,
-) -> Result<Option<Entry>, RecoverError> {
-    let lacking =
-        |resource: &Resource| matches!(resource, Resource::Droplet(known) if known.ipv4.is_none());
-    if !state.resources.values().any(lacking) {
-        return Ok(None);
-    }
-    let seen = observe::droplets(context, state).await?;
-    let mut changes = Vec::new();
-    for (address, resource) in &state.resources {
-        let Resource::Droplet(known) = resource else { continue };
-        let ipv4 = seen.get(&known.id).and_then(|droplet| droplet.public_ipv4);
-        if known.ipv4.is_none() && ipv4.is_some() {
-            let mut known = known.clone();
-            known.ipv4 = ipv4;
-            let resource = Resource::Droplet(known);
-            changes.push(Change::Put { address: address.clone(), resource });
+/// A run that ended between a droplet's create and its boot knows its id, but not its address. Whatever is planned needs
+/// that, so it is waited for as a boot is; a droplet that never gets one is the plan's affair.
+async fn learn_addresses(context: &Context<'_>, journal: &Journal) -> Result<(), RecoverError> {
+    let boot = Pace::until(&context.patience, context.patience.boot, &context.stop);
+    let mut told = false;
+    loop {
+        let state = journal.state();
+        let lacking = state.resources.iter().filter_map(|(address, resource)| match resource {
+            Resource::Droplet(known) if known.ipv4.is_none() => Some((address, known)),
+            _ => None,
+        });
+        let lacking: Vec<_> = lacking.collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let seen = observe::droplets(context, &state).await?;
+        let (mut learnt, mut booting) = (Vec::new(), Vec::new());
+        for (address, known) in lacking {
+            match seen.get(&known.id).map(|droplet| (droplet.public_ipv4, droplet.status)) {
+                Some((ipv4 @ Some(_), _)) => {
+                    let resource = Resource::Droplet(Droplet { ipv4, ..known.clone() });
+                    learnt.push(Change::Put { address: address.clone(), resource });
+                }
+                Some((None, DropletStatus::New | DropletStatus::Active)) => booting.push(address),
+                Some(_) | None => {}
+            }
+        }
+        if !learnt.is_empty() {
+            journal.record(Entry::Note { changes: learnt }).await?;
+        }
+        if booting.is_empty() {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut told, true) {
+            context.note(format!("waiting: {} got no address yet", list(booting)));
+        }
+        match boot.pause().await {
+            Ok(()) => {}
+            Err(Cut::Elapsed(_)) => return Ok(()),
+            Err(Cut::Stopped) => return Err(RecoverError::Stopped),
         }
     }
-    Ok((!changes.is_empty()).then_some(Entry::Note { changes }))
 }
 
 fn put_address(change: &Change) -> Option<&Address> {
@@ -208,11 +225,12 @@ fn found<T>(result: Result<T, CloudError>) -> Result<Option<T>, CloudError> {
     }
 }
 
+fn list(addresses: Vec<&Address>) -> String {
+    addresses.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn in_words(settled: &Settled) -> String {
     let operation = &settled.operation;
-    let list = |addresses: Vec<&Address>| {
-        addresses.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    };
     let what = list(operation.addresses.iter().collect());
     let found = list(settled.found().collect());
     let by = format!("{} at {:.0}", operation.by, operation.began_at);

@@ -62,16 +62,31 @@ fn machine() -> Option<String> {
     Some(format!("{host}/{boot}/{}", namespace.display()))
 }
 
-/// Field 22 of the kernel's line about a process; the second may hold spaces and parentheses.
+/// When a process that still runs was started: field 22 of the kernel's line about it.
 fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    started_as_told(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The line's second field may hold spaces and parentheses. The third is `Z` or `X` for what is dead and only not yet asked
+/// after by its parent, perhaps never.
+fn started_as_told(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = after_name.split_ascii_whitespace();
+    let dead = matches!(fields.next()?, "Z" | "X");
+    fields.nth(18).filter(|_| !dead)?.parse().ok()
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use super::Owner;
+    use super::{Owner, started_as_told};
+
+    #[test]
+    fn a_process_that_nobody_asked_after_is_dead() {
+        let line =
+            |state| format!("7 (a ) b) {state} 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0");
+        assert_eq!(started_as_told(&line("S")), Some(4711));
+        assert_eq!(started_as_told(&line("Z")), None);
+    }
 
     #[test]
     fn a_process_is_told_from_another_of_the_same_number() {
