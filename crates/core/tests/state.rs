@@ -24,7 +24,13 @@ fn states_of_format_1_load_and_are_written_back_alike() {
     for phase in ["staging", "gating", "switching", "verifying", "retagging", "recording"] {
         assert!(has(&format!("first-{phase}")) && has(&format!("swap-{phase}")), "{phase}");
     }
-    assert!(has("empty") && has("stable") && has("create-pending") && has("a-thousand-workers"));
+    assert!(
+        has("empty")
+            && has("stable")
+            && has("drifted")
+            && has("create-pending")
+            && has("a-thousand-workers")
+    );
     for (name, bytes) in fixtures {
         let state = read(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(state.is_empty(), name == "empty");

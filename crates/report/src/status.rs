@@ -126,7 +126,7 @@ pub fn json(state: &State, observed: &Observed, drift: &[Drift]) -> Value {
         "rollback_ready": rollback(state, observed).is_ok(),
         "rollback": rollback(state, observed).unwrap_or_else(|why| why),
         "unfinished": state.transition,
-        "drift": drift.iter().map(|drift| wording::drift(drift)).collect::<Vec<_>>(),
+        "drift": drift.iter().map(wording::drift).collect::<Vec<_>>(),
     })
 }
 
