@@ -297,7 +297,7 @@ pub(crate) struct Show {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Example:\n  seachange logs -f specs/webgui.yaml --standby --lines 100")]
 pub(crate) struct Logs {
-    /// Of this worker, as plans and errors call it: droplet.worker[2].
+    /// Of this worker, as plans and errors call it: `droplet.worker[2]`.
     #[arg(conflicts_with_all = ["worker", "standby"])]
     pub(crate) address: Option<Address>,
     /// Which spec.

@@ -1,7 +1,7 @@
 //! A Space, or any S3-compatible store, as a [`StateStore`].
 //!
 //! Signing, addressing and listing are object_store's, with its repetitions off: a create that is repeated by a client
-//! whose first answer got lost loses against itself. The way there is our own ([`wire`]), so that each failure keeps
+//! whose first answer got lost loses against itself. The way there is our own (`wire`), so that each failure keeps
 //! what decides here: was it sent, was it answered, and with which words. Reads are not repeated either; who asks knows
 //! better how long to be patient.
 
