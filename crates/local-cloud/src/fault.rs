@@ -1,8 +1,8 @@
 //! Faults by rule: which requests fail, how, and how often. Settable in code, and over HTTP at `/_local/faults`.
 //!
 //! A rule strikes one request at a time, be it sent over HTTP or made in process. What happens to the request itself
-//! (refused, lost, late) is the door's affair, and [`suffer`] is that of the doors that are HTTP; what it *does* wrongly
-//! while it is carried out is asked for by the world, through [`is_at_work`].
+//! (refused, lost, late) is the door's affair, and `suffer` is that of the doors that are HTTP; what it *does* wrongly
+//! while it is carried out is asked for by the world, through `is_at_work`.
 
 use std::cell::Cell;
 use std::time::Duration;
