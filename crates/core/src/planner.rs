@@ -96,7 +96,9 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Vec<Refusal>> {
     let roles = release::decide(&mut draft, &fleet, options);
     if roles.resumes().is_some() {
         for address in fleet.hold() {
-            draft.note(format!("{address} changes only when the release under way is at rest: then, seachange apply"));
+            draft.note(format!(
+                "{address} changes when the release under way is at rest, in the same apply"
+            ));
         }
     }
     keys::ensure(&mut draft);

@@ -164,7 +164,7 @@ pub(crate) enum Due {
 }
 
 /// Everything that a snapshot keeps.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Resources {
     pub(crate) next_id: u64,
     pub(crate) droplets: BTreeMap<DropletId, droplets::Droplet>,
@@ -235,6 +235,14 @@ impl World {
             None => (fresh(), config.epoch),
         };
         Ok(Self::assemble(WorldConfig { epoch, ..config }, resources, Some(store)))
+    }
+
+    /// A world that is the same at this moment, without its faults, and goes its own way from here.
+    pub fn fork(&self) -> Arc<Self> {
+        let inner = self.lock();
+        let fork = Self::assemble(inner.config.clone(), inner.resources.clone(), None);
+        fork.lock().begin = inner.begin;
+        fork
     }
 
     fn assemble(

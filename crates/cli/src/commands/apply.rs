@@ -73,8 +73,27 @@ async fn start(source: &Source, job: &Job, printer: Printer) -> Result<u8> {
     outcome
 }
 
-/// Does the job: the same for every command that changes the world, and for the demo.
+/// Does the job: the same for every command that changes the world, and for the demo. What an earlier run left under way is
+/// ended first and alone; what the spec says besides follows in the same command.
 pub(crate) async fn perform(session: &Session, job: &Job, printer: Printer) -> Result<u8> {
+    match once(session, job, printer).await? {
+        Ended { code: exit::FINE, resumed: true }
+            if job.purpose == Purpose::Apply && job.saved.is_none() =>
+        {
+            Ok(once(session, job, printer).await?.code)
+        }
+        ended => Ok(ended.code),
+    }
+}
+
+/// How a plan was carried out.
+struct Ended {
+    code: u8,
+    /// It took over the release of an earlier run.
+    resumed: bool,
+}
+
+async fn once(session: &Session, job: &Job, printer: Printer) -> Result<Ended> {
     let context = session.context(usize::from(job.run.parallelism));
     let seal = session.place.seal();
     let saved = job.saved.as_deref().map(|path| super::show::read(path, seal));
@@ -95,11 +114,12 @@ pub(crate) async fn perform(session: &Session, job: &Job, printer: Printer) -> R
     match ready.await {
         Ok(Some(plan)) => {
             let record = run.carry_out(session, &context, &plan).await?;
-            Ok(work::conclude(&record, &plan, printer))
+            let resumed = plan.release.as_ref().is_some_and(|release| release.resumes.is_some());
+            Ok(Ended { code: work::conclude(&record, &plan, printer), resumed })
         }
         Ok(None) => {
             run.end().await;
-            Ok(exit::FINE)
+            Ok(Ended { code: exit::FINE, resumed: false })
         }
         Err(failure) => {
             run.end().await;

@@ -133,7 +133,7 @@ fn resume(draft: &mut Draft<'_>, transition: &Transition, app: &App, roles: &mut
     roles.release = Some(taken_over(draft, transition, transition.aborted));
     if transition.aborted {
         draft.note(
-            "the release under way is taken back first; for what the spec says: seachange apply",
+            "the release under way is taken back first; what the spec says follows in the same apply",
         );
     } else if back {
         draft.note(
@@ -141,7 +141,7 @@ fn resume(draft: &mut Draft<'_>, transition: &Transition, app: &App, roles: &mut
         );
     } else if !wanted(transition, app) {
         draft.note(
-            "the release under way is finished first; for what the spec says now: seachange apply",
+            "the release under way is finished first; what the spec says now follows in the same apply",
         );
     }
 }

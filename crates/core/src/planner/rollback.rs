@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::desired::Desired;
 use super::draft::{Draft, to};
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Member};
 use super::hosts::{self, Content, Verdict};
 use super::release::{self, Decision, Roles};
 use super::roles::{self, Pointing};
@@ -14,14 +14,24 @@ use crate::cloud::DropletId;
 use crate::haproxy::LoadBalancerConfig;
 use crate::observed::Observed;
 use crate::plan::{ActionKind, Effect, Plan, Purpose, Reason, ReleasePlan};
-use crate::release::{Kind, Phase, Transition};
+use crate::release::{Kind, Phase, Transition, take_over};
 use crate::state::{Deployed, State};
 
-/// Plans to make the release live again that users had before the present one.
+/// Plans to make the release live again that users had before the present one. A release under way is taken back, unless it
+/// is such a rollback itself: that is finished.
 pub fn plan_rollback(
     state: &State,
     observed: &Observed,
     now: Timestamp,
+) -> Result<Plan, Vec<Refusal>> {
+    plan(state, observed, now, false)
+}
+
+fn plan(
+    state: &State,
+    observed: &Observed,
+    now: Timestamp,
+    abort: bool,
 ) -> Result<Plan, Vec<Refusal>> {
     let desired = Desired::nothing(&state.stack);
     let mut draft = Draft::new(&desired, state, observed);
@@ -40,14 +50,22 @@ pub fn plan_rollback(
     };
     if let Some(transition) = &state.transition {
         let held = ip.and_then(|ip| observed.reserved_ips.get(&ip)).is_some_and(|seen| seen.locked);
-        if held {
-            return refused(busy(&release::describe(transition)));
+        let again = transition.kind == Kind::Rollback && !abort && !transition.aborted;
+        if again && goes_on(&draft, &fleet, transition, live) {
+            roles.live = Some(transition.to);
+            roles.release = Some(release::taken_over(&draft, transition, false));
+            let configure = reconfigure(&mut draft, &roles);
+            warm::release(&mut draft, &roles, configure);
+            return finish(draft, Purpose::Rollback, String::new(), None, now);
         }
-        if let Some(back) = way_back(&draft, &fleet, transition, live) {
+        if let Some(back) = way_back(&draft, &fleet, transition, live, held) {
             roles.live = Some(back);
             roles.release = Some(release::taken_over(&draft, transition, true));
             warm::release(&mut draft, &roles, None);
             return finish(draft, Purpose::Rollback, String::new(), None, now);
+        }
+        if held {
+            return refused(busy(&release::describe(transition)));
         }
         roles.dropped = Some(release::describe(transition));
         let before = matches!(transition.phase, Phase::Staging | Phase::Gating | Phase::Switching);
@@ -121,19 +139,34 @@ pub fn plan_abort(
             allowed_by: None,
         }]);
     }
-    plan_rollback(state, observed, now)
+    plan(state, observed, now, true)
 }
 
-/// The worker that users go back to when a release past its switch is taken back, if its container is there.
+/// Whether a run that takes the release over would bring it to its end.
+fn goes_on(draft: &Draft<'_>, fleet: &Fleet<'_>, transition: &Transition, live: u32) -> bool {
+    let ahead = take_over(transition.phase, transition.target(Some(live)), false);
+    let ahead = ahead.is_ok_and(|phase| phase != Phase::Aborted);
+    let there = |worker| {
+        let id = fleet.worker(worker).and_then(Member::id);
+        let release = release::deployed(draft, fleet, worker);
+        id.zip(release).is_some_and(|(id, release)| usable(draft, id, release).is_some())
+    };
+    ahead && there(transition.to)
+}
+
+/// The worker that users go back to when a release past its switch is taken back, if its container is there. While an event
+/// holds the address (`held`) nobody knows yet whether that is where they are.
 fn way_back(
     draft: &Draft<'_>,
     fleet: &Fleet<'_>,
     transition: &Transition,
     live: u32,
+    held: bool,
 ) -> Option<u32> {
     use Phase::{Retagging, RetaggingBack, Switching, SwitchingBack, Verifying};
     let from = transition.from?;
     let past = match transition.phase {
+        Switching if held => true,
         Switching | Verifying | Retagging => live == transition.to,
         SwitchingBack | RetaggingBack => live == transition.to || live == from,
         _ => false,

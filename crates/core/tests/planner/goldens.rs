@@ -126,6 +126,17 @@ fn rollback_of_an_unfinished_release() {
     assert_eq!(world.abort(), Ok(plan.clone()));
     world.run(&plan);
     assert_eq!((world.live(), &world.state.transition), (Some(2), &None));
+
+    // A rollback that was cut off is what a rollback goes on with; an abort takes that back too.
+    let mut world = swapped();
+    let rollback = world.rollback().expect("the release before");
+    world.run_in(&rollback, Some(Crash::In(Phase::Gating)), |_| 0);
+    let plan = world.rollback().expect("it goes on");
+    assert!(plan.release.as_ref().is_some_and(|release| release.to == 1 && !release.undoes()));
+    assert_eq!(world.abort().expect("it is dropped").release, None);
+    world.run(&plan);
+    assert_eq!((world.live(), &world.state.transition), (Some(1), &None));
+
     golden("abort_at_rest", &render::refusals(&world.abort().expect_err("it is at rest")));
 
     // The tags have followed already; they follow back.

@@ -34,7 +34,9 @@ pub(crate) async fn reserve(step: &mut Step<'_>, worker: u32) -> Result<Done, Tr
         Landed::Yes => Ok((outcome, ip.to_string())),
         Landed::No => {
             // The create's own assignment failed; the address is ours all the same.
+            let operation = step.begin(OperationKind::Repeatable, &[Address::FloatingIp]).await?;
             move_to(step, &pace, ip, droplet).await?;
+            step.end(operation, Vec::new()).await?;
             Ok((outcome, ip.to_string()))
         }
     }
