@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the whole binary is tests")]
 
+mod doors;
 mod stage;
 mod watch;
 

@@ -26,7 +26,8 @@ use seachange_local_cloud::in_process::InProcess;
 use seachange_local_cloud::in_process_host::{Config, InProcessHost, InProcessRegistry};
 use seachange_local_cloud::world::{Timings, World, WorldConfig};
 
-use crate::watch::{Bug, Fault, Watch, WatchedCloud, WatchedHost, WatchedStore};
+use crate::doors::{WatchedCloud, WatchedHost, WatchedStore};
+use crate::watch::{Bug, Fault, Watch};
 
 pub(crate) const STACK: &str = "webgui";
 pub(crate) const PORT: u16 = 8080;
