@@ -92,6 +92,8 @@ pub(crate) struct Watch {
     destroying: AtomicBool,
     /// Healthy answers in a row from the container of each host, since it was put there.
     passed: Mutex<BTreeMap<Ipv4Addr, u32>>,
+    /// The version of the world that was last read, and whether anybody carried PROD in it.
+    seen: Mutex<Option<(u64, bool)>>,
     /// Where the floating IP was last seen to lead.
     leads_to: Mutex<Option<Ipv4Addr>>,
     violations: Mutex<Vec<String>>,
@@ -123,6 +125,7 @@ impl Watch {
             tagged: AtomicBool::new(false),
             destroying: AtomicBool::new(false),
             passed: Mutex::new(passed),
+            seen: Mutex::default(),
             leads_to: Mutex::default(),
             violations: Mutex::default(),
         }
@@ -199,7 +202,23 @@ impl Watch {
         if self.serves.fetch_or(serves, Ordering::Relaxed) && !serves {
             self.violation(format!("{when}: users are not served"));
         }
-        let all = world.snapshot();
+        // Nothing is read twice of a world that did not change.
+        let version = *world.changes().borrow();
+        let known = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let tagged = match known.filter(|(seen, _)| *seen == version) {
+            Some((_, tagged)) => tagged,
+            None => self.look_at_tags(when),
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((version, tagged));
+        // Promised from the first time that users are served by somebody who carries it.
+        if self.tagged.fetch_or(tagged && serves, Ordering::Relaxed) && !tagged {
+            self.violation(format!("{when}: nobody carries PROD"));
+        }
+    }
+
+    /// No attempt made anything twice; whether anybody carries PROD.
+    fn look_at_tags(&self, when: &str) -> bool {
+        let all = self.world.snapshot();
         let droplets = all["droplets"].as_object().into_iter().flat_map(|all| all.values());
         let (mut tagged, mut made) = (false, BTreeSet::new());
         for droplet in droplets {
@@ -213,10 +232,7 @@ impl Watch {
                 }
             }
         }
-        // Promised from the first time that users are served by somebody who carries it.
-        if self.tagged.fetch_or(tagged && serves, Ordering::Relaxed) && !tagged {
-            self.violation(format!("{when}: nobody carries PROD"));
-        }
+        tagged
     }
 
     /// Users are only ever moved to a container that has just passed the gate.
