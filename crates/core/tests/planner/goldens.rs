@@ -300,6 +300,9 @@ fn deleted_outside() {
     world.lose(world.worker(2));
     settles("live_worker_deleted_outside", &mut world, &webgui("1.1"));
     let mut world = swapped();
+    world.lose(world.id(&Address::LoadBalancer));
+    settles("load_balancer_deleted_outside", &mut world, &webgui("1.1"));
+    let mut world = swapped();
     world.real.reserved_ips.clear();
     settles("floating_ip_deleted_outside", &mut world, &webgui("1.1"));
 }
