@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "the whole binary is tests")]
 
 mod doors;
+mod generated;
 mod stage;
 mod watch;
 

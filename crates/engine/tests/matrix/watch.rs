@@ -146,6 +146,13 @@ impl Watch {
         self.run().calls.load(Ordering::Relaxed)
     }
 
+    /// Somebody did something by hand: promises count from the next time that they are kept.
+    pub(crate) fn begin_anew(&self) {
+        self.serves.store(false, Ordering::Relaxed);
+        self.tagged.store(false, Ordering::Relaxed);
+        *self.leads_to.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Healthy answers in a row of each host's container.
     pub(crate) fn passed(&self) -> BTreeMap<Ipv4Addr, u32> {
         self.passed.lock().unwrap_or_else(PoisonError::into_inner).clone()
