@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+#[cfg(feature = "kills")]
+mod answers;
 mod budgets;
 mod harness;
 mod hosts;

@@ -34,10 +34,15 @@ async fn a_stop_at_any_second_parks_the_run_and_the_next_one_goes_on() {
         let mut world = World::new();
         let record = {
             let stop = world.stop.clone();
-            let (record, ()) = tokio::join!(run(&world, missing), async {
+            let told_to_stop = async {
                 tokio::time::sleep(std::time::Duration::from_secs(second)).await;
                 stop.request();
-            });
+            };
+            let began = tokio::time::Instant::now();
+            let (record, ()) = tokio::join!(run(&world, missing), told_to_stop);
+            let parked = began.elapsed().saturating_sub(std::time::Duration::from_secs(second));
+            // What CI gives a cancelled job before it kills it.
+            assert!(parked <= std::time::Duration::from_secs(5), "{told}: parked after {parked:?}");
             record
         };
         assert!(record.stopped || record.succeeded(), "{told}: {record:#?}");
