@@ -93,3 +93,36 @@ fn comments_and_quotes_are_no_words() {
     let text = "defaults # mode tcp\n mode \"http\" # really\n# nothing\nbackend b\n";
     assert!(read(text, "x").unwrap().backends["b"].options.http);
 }
+
+#[test]
+fn whatever_it_depends_on_our_own_configuration_says_that_and_nothing_else() {
+    let mut dice = 20_261_123_u64;
+    let mut roll = || {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (dice >> 32) as u32
+    };
+    for _ in 0..5_000 {
+        let (listen, port) = ((roll() as u16).max(1), (roll() as u16).max(1));
+        let ours = LoadBalancerConfig { listen, floating_ip: Ipv4Addr::from(roll()), port };
+        let text = ours.render();
+        let config = read(&text, "x").unwrap_or_else(|complaints| panic!("{complaints:?}\n{text}"));
+        let [frontend] = &config.frontends[..] else { panic!("one front end\n{text}") };
+        let [server] = &config.backends[&frontend.backend].servers[..] else { panic!("{text}") };
+        assert_eq!(frontend.binds, [(None, listen)], "{text}");
+        assert_eq!((server.address, server.port), (ours.floating_ip, port), "{text}");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_cut_off_or_torn_is_read_or_refused() {
+    let ours =
+        LoadBalancerConfig { listen: 80, floating_ip: Ipv4Addr::new(203, 0, 113, 5), port: 8080 };
+    let text = ours.render();
+    for end in 0..text.len() {
+        let cut = read(&text[..end], "x");
+        let torn = read(&format!("{}{}", &text[end..], &text[..end]), "x");
+        for complaints in [cut, torn].into_iter().filter_map(Result::err) {
+            assert!(complaints.len() > 1, "refused without a word at {end}");
+        }
+    }
+}
