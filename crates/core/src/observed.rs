@@ -66,7 +66,7 @@ pub struct Catalogue {
     pub images: BTreeMap<String, Option<BaseImage>>,
     /// The account's limits; `None` if the token may not read them.
     pub account: Option<Account>,
-    /// Droplets of the account, ours or not, if it is known.
+    /// Droplets of the account, as far as they are known: the stack's own at least.
     pub droplets_in_account: Option<u64>,
 }
 

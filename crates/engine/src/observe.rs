@@ -237,7 +237,9 @@ async fn catalogue(
         account,
     )?;
     let sizes = sizes.into_iter().map(|size| (size.slug.clone(), size)).collect();
-    Ok(Some(Catalogue { sizes, images, account, droplets_in_account: None }))
+    // At least the stack's own: what that is too much for, the account refuses for certain.
+    let droplets_in_account = Some(droplets.len() as u64);
+    Ok(Some(Catalogue { sizes, images, account, droplets_in_account }))
 }
 
 async fn hosts(
