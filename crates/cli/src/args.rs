@@ -469,6 +469,15 @@ pub(crate) struct Init {
     pub(crate) folder: PathBuf,
 }
 
+/// What the local cloud's droplets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Droplets {
+    /// Simulated behind real protocols: no root, nothing to install.
+    Simulated,
+    /// Containers with systemd, cloud-init, OpenSSH, Docker Engine and HAProxy.
+    Docker,
+}
+
 /// What to do with the local cloud.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LocalCommand {
@@ -480,6 +489,9 @@ pub(crate) enum LocalCommand {
         /// Where it keeps its world.
         #[arg(long, default_value = ".seachange/local")]
         folder: PathBuf,
+        /// What droplets are: simulated, or containers with a real system in them (as root, with Docker).
+        #[arg(long, value_enum, default_value_t = Droplets::Simulated)]
+        droplets: Droplets,
         /// Most droplets the account may have.
         #[arg(long, default_value_t = 10_000)]
         droplet_limit: u64,

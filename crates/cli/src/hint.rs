@@ -9,6 +9,7 @@ use seachange_core::store::StoreError;
 use seachange_engine::apply::ApplyError;
 use seachange_engine::store::LogError;
 use seachange_engine::store::commit::CommitError;
+use seachange_local_cloud::docker::DockerError;
 
 /// What to do about an error: the remedy of the outermost cause that has one.
 pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
@@ -33,6 +34,20 @@ fn one(error: &(dyn Error + 'static)) -> Option<&'static str> {
         .or_else(|| error.downcast_ref().map(store))
         .or_else(|| error.downcast_ref().map(edit))
         .or_else(|| error.downcast_ref().and_then(apply))
+        .or_else(|| error.downcast_ref().map(docker))
+}
+
+fn docker(error: &DockerError) -> &'static str {
+    match error {
+        DockerError::InUse => {
+            "stop that one first (Ctrl-C), or serve simulated droplets: seachange local serve"
+        }
+        DockerError::Missing { .. }
+        | DockerError::Failed { .. }
+        | DockerError::NoRegistry { .. } => {
+            "as root, let tests/lab/setup of a checkout install and start what it needs, then run the same command again"
+        }
+    }
 }
 
 fn cloud(error: &CloudError) -> Option<&'static str> {

@@ -89,7 +89,7 @@ impl World {
     pub(crate) fn port_offset(&self) -> u16 {
         match self {
             Self::Served(serving) => serving.port_offset,
-            Self::Joined(guest) => guest.port_offset,
+            Self::Joined(guest) => guest.note.port_offset,
         }
     }
 

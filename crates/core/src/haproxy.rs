@@ -33,7 +33,7 @@ global
     user haproxy
     group haproxy
     daemon
-    maxconn 20000
+    maxconn 8000
 
 defaults
     mode http

@@ -12,7 +12,6 @@ use seachange_core::secret::Secret;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::doors;
 use crate::serve::Identity;
 use crate::spaces::Access;
 
@@ -32,6 +31,8 @@ pub struct Note {
     pub registry_url: String,
     /// Its Spaces.
     pub spaces_url: String,
+    /// Added to ports below 1024.
+    pub port_offset: u16,
 }
 
 /// A stay in a world that another process serves. It stays open until this value is dropped.
@@ -45,8 +46,6 @@ pub struct Guest {
     pub ssh_private_key: Secret,
     /// Where its Spaces are, and the keys for them.
     pub spaces: Access,
-    /// Added to ports below 1024.
-    pub port_offset: u16,
     _stay: File,
 }
 
@@ -60,10 +59,9 @@ pub async fn join(folder: &Path, fingerprints: &[String]) -> std::io::Result<Opt
     lend(&note, fingerprints).await?;
     Ok(Some(Guest {
         spaces: Access::new(note.spaces_url.clone(), identity.spaces),
-        note,
         token: Secret::new(identity.token),
         ssh_private_key: Secret::new(identity.ssh_private_key),
-        port_offset: doors::PORT_OFFSET,
+        note,
         _stay: stay,
     }))
 }
@@ -78,20 +76,9 @@ pub fn served_by(folder: &Path) -> Option<Note> {
 }
 
 /// Leaves the note, once the doors are open.
-pub(crate) fn invite(
-    folder: &Path,
-    api_url: &str,
-    registry_url: &str,
-    spaces_url: &str,
-) -> std::io::Result<()> {
-    let note = Note {
-        process: std::process::id(),
-        api_url: api_url.to_owned(),
-        registry_url: registry_url.to_owned(),
-        spaces_url: spaces_url.to_owned(),
-    };
+pub(crate) fn invite(folder: &Path, note: &Note) -> std::io::Result<()> {
     let beside = folder.join("served.json.new");
-    std::fs::write(&beside, serde_json::to_vec(&note)?)?;
+    std::fs::write(&beside, serde_json::to_vec(note)?)?;
     std::fs::rename(&beside, folder.join(NOTE))
 }
 

@@ -5,9 +5,11 @@
 //! one world), `join` (a world that another process serves).
 //!
 //! Reading order of the host half: `machine` (a droplet from the inside), `images` and `app` (what runs on it), `doors`
-//! (real protocols on loopback addresses), `in_process_host` (the core traits, without sockets).
+//! (real protocols on loopback addresses), `in_process_host` (the core traits, without sockets); or, instead of all
+//! these, `docker` (droplets as containers, with real systems in them).
 
 pub mod app;
+pub mod docker;
 pub mod doors;
 pub mod fault;
 pub mod http;

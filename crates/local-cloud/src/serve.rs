@@ -11,11 +11,21 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::docker::{self, DockerError};
 use crate::doors::{self, Doors};
 use crate::http::Http;
 use crate::join;
 use crate::spaces::{self, Access, Spaces};
-use crate::world::{Limits, Races, StoreError, Timings, World, WorldConfig, account};
+use crate::world::{Addresses, Limits, Races, StoreError, Timings, World, WorldConfig, account};
+
+/// What droplets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// Simulated, behind real protocols on loopback addresses.
+    Simulated,
+    /// Containers that boot a system of their own ([`crate::docker`]).
+    Docker,
+}
 
 /// What to serve.
 #[derive(Debug, Clone)]
@@ -24,6 +34,8 @@ pub struct ServeConfig {
     pub folder: PathBuf,
     /// Port of the API on 127.0.0.1; 0 takes a free one.
     pub port: u16,
+    /// What droplets are.
+    pub driver: Driver,
     /// How long things take.
     pub timings: Timings,
     /// What happens at bad moments.
@@ -42,6 +54,7 @@ impl ServeConfig {
         Self {
             folder,
             port: 0,
+            driver: Driver::Simulated,
             timings: Timings::quick(),
             races: Races::default(),
             limits: Limits::default(),
@@ -73,6 +86,9 @@ pub enum ServeError {
         /// Why not.
         source: std::io::Error,
     },
+    /// No droplets in containers.
+    #[error("droplets cannot be containers here")]
+    Docker(#[from] DockerError),
 }
 
 /// What a world is for ever, besides what happens in it.
@@ -106,7 +122,7 @@ pub struct Serving {
     pub port_offset: u16,
     /// The world.
     pub world: Arc<World>,
-    doors: Doors,
+    droplets: Droplets,
     http: Http,
     buckets: Spaces,
     turning: JoinHandle<()>,
@@ -119,9 +135,52 @@ impl Serving {
     pub async fn shutdown(self) {
         let _door = join::last_out(&self.folder).await;
         self.turning.abort();
-        self.doors.shutdown().await;
+        match self.droplets {
+            Droplets::Simulated(doors) => doors.shutdown().await,
+            Droplets::Docker(droplets) => droplets.shutdown().await,
+        }
         drop((self.http, self.buckets));
     }
+}
+
+/// What keeps droplets in step with the world.
+#[derive(Debug)]
+enum Droplets {
+    Simulated(Doors),
+    Docker(docker::Droplets),
+}
+
+impl Droplets {
+    async fn start(
+        driver: Driver,
+        world: &Arc<World>,
+        folder: &Path,
+    ) -> Result<(Self, Reached), ServeError> {
+        let world = Arc::clone(world);
+        match driver {
+            Driver::Simulated => {
+                let started = doors::start(world, doors::Config::default()).await;
+                let doors = started.map_err(|source| ServeError::Listen {
+                    what: "the registry's port".to_owned(),
+                    source,
+                })?;
+                let registry_url = format!("http://{}", doors.registry());
+                let reached = Reached { registry_url, port_offset: doors::PORT_OFFSET };
+                Ok((Self::Simulated(doors), reached))
+            }
+            Driver::Docker => {
+                let droplets = docker::start(world, folder).await?;
+                let registry_url = docker::Droplets::registry_url();
+                Ok((Self::Docker(droplets), Reached { registry_url, port_offset: 0 }))
+            }
+        }
+    }
+}
+
+/// How droplets and their images are reached.
+struct Reached {
+    registry_url: String,
+    port_offset: u16,
 }
 
 /// Opens a folder's world and all its doors.
@@ -146,7 +205,10 @@ pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
             races: config.races,
             spaces: spaces::Habits::default(),
             limits: config.limits,
-            block: identity.block,
+            addresses: match config.driver {
+                Driver::Simulated => Addresses::loopback(identity.block),
+                Driver::Docker => docker::ADDRESSES,
+            },
             rate_limits: config.rate_limits,
             token: Some(identity.token.clone()),
             lent_keys: lent.map(|fingerprint| (fingerprint, public_key.clone())).collect(),
@@ -162,9 +224,7 @@ pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
     let listen = |what: String| move |source| ServeError::Listen { what, source };
     let api = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
     let http = Http::open(Arc::clone(&world), api).await.map_err(listen(api.to_string()))?;
-    let doors = doors::start(Arc::clone(&world), doors::Config::default())
-        .await
-        .map_err(listen("the registry's port".to_owned()))?;
+    let (droplets, reached) = Droplets::start(config.driver, &world, &folder).await?;
     let keys = identity.spaces;
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let buckets = Spaces::open(Arc::clone(&world), folder.join("spaces"), keys.clone(), anywhere)
@@ -172,9 +232,16 @@ pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
         .map_err(listen("a port for its Spaces".to_owned()))?;
     let turning = tokio::spawn(turn(Arc::clone(&world)));
     let api_url = format!("http://{}", http.address());
-    let registry_url = format!("http://{}", doors.registry());
+    let Reached { registry_url, port_offset } = reached;
     let spaces = Access::new(format!("http://{}", buckets.address()), keys);
-    join::invite(&folder, &api_url, &registry_url, &spaces.endpoint)
+    let note = join::Note {
+        process: std::process::id(),
+        api_url: api_url.clone(),
+        registry_url: registry_url.clone(),
+        spaces_url: spaces.endpoint.clone(),
+        port_offset,
+    };
+    join::invite(&folder, &note)
         .map_err(|error| unreadable(format!("cannot write beside it: {error}")))?;
     Ok(Serving {
         api_url,
@@ -183,9 +250,9 @@ pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
         ssh_private_key: Secret::new(identity.ssh_private_key),
         ssh_fingerprint,
         spaces,
-        port_offset: doors::PORT_OFFSET,
+        port_offset,
         world,
-        doors,
+        droplets,
         http,
         buckets,
         turning,

@@ -108,6 +108,25 @@ impl Default for Races {
     }
 }
 
+/// The first address of each kind that a world gives; the others follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// Public ones of droplets: room for 32,000.
+    pub droplets: Ipv4Addr,
+    /// Reserved IPs: room for 2,000.
+    pub reserved: Ipv4Addr,
+}
+
+impl Addresses {
+    /// Of a block of loopback addresses: droplets in `127.A.0.0/17` from `B`, reserved IPs in the upper half.
+    pub const fn loopback((a, b): (u8, u8)) -> Self {
+        Self {
+            droplets: Ipv4Addr::new(127, a, b, 10),
+            reserved: Ipv4Addr::new(127, a, b.wrapping_add(128), 10),
+        }
+    }
+}
+
 /// What a world is made of.
 #[derive(Debug, Clone)]
 pub struct WorldConfig {
@@ -123,8 +142,8 @@ pub struct WorldConfig {
     pub spaces: Habits,
     /// The account's limits.
     pub limits: Limits,
-    /// Its loopback block: droplets in `127.A.0.0/17` from `B`, reserved IPs in the upper half.
-    pub block: (u8, u8),
+    /// Which addresses it gives.
+    pub addresses: Addresses,
     /// 5,000 requests an hour and 250 a minute, as documented.
     pub rate_limits: bool,
     /// The only token that is let in; `None`: any.
@@ -142,7 +161,7 @@ impl Default for WorldConfig {
             races: Races::default(),
             spaces: Habits::default(),
             limits: Limits::default(),
-            block: (77, 0),
+            addresses: Addresses::loopback((77, 0)),
             rate_limits: false,
             token: None,
             lent_keys: BTreeMap::new(),

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use seachange_engine::context::Stop;
 use seachange_local_cloud::join;
-use seachange_local_cloud::serve::{ServeConfig, serve};
+use seachange_local_cloud::serve::{Driver, ServeConfig, serve};
 use seachange_local_cloud::world::Limits;
 
-use crate::args::LocalCommand;
+use crate::args::{Droplets, LocalCommand};
 use crate::env;
 use crate::failure::{Context as _, Failure, Result};
 use crate::output::Printer;
@@ -16,9 +16,20 @@ use crate::world::busy;
 /// Serves or resets.
 pub(crate) async fn run(command: &LocalCommand, printer: Printer) -> Result<u8> {
     match command {
-        LocalCommand::Serve { port, folder, droplet_limit, reserved_ip_limit, rate_limits } => {
+        LocalCommand::Serve {
+            port,
+            folder,
+            droplets,
+            droplet_limit,
+            reserved_ip_limit,
+            rate_limits,
+        } => {
             let mut config = ServeConfig::in_folder(folder.clone());
             config.port = *port;
+            config.driver = match droplets {
+                Droplets::Simulated => Driver::Simulated,
+                Droplets::Docker => Driver::Docker,
+            };
             config.rate_limits = *rate_limits;
             config.limits = Limits { droplets: *droplet_limit, reserved_ips: *reserved_ip_limit };
             serving(config, printer).await

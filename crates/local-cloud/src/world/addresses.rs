@@ -170,8 +170,7 @@ impl Inner {
 
     /// The next address of the block that nobody has; one that was given back comes again only when all were used.
     fn free_address(&mut self) -> Ipv4Addr {
-        let (a, b) = self.config.block;
-        let base = u32::from(Ipv4Addr::new(127, a, b.wrapping_add(128), 10));
+        let base = u32::from(self.config.addresses.reserved);
         loop {
             let ip = Ipv4Addr::from(base + self.resources.next_address);
             self.resources.next_address = (self.resources.next_address + 1) % ADDRESSES;

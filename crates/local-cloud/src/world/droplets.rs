@@ -68,6 +68,23 @@ impl Droplet {
     }
 }
 
+/// What a machine behind a droplet is made by.
+#[derive(Debug, Clone)]
+pub struct Blueprint {
+    /// Its id.
+    pub id: DropletId,
+    /// Its name.
+    pub name: String,
+    /// The public address it has, or is about to get.
+    pub address: Ipv4Addr,
+    /// Public keys that may log in as root.
+    pub authorized_keys: Vec<String>,
+    /// cloud-init text.
+    pub user_data: Option<String>,
+    /// Whether it has power.
+    pub on: bool,
+}
+
 /// An asynchronous action.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Action {
@@ -192,6 +209,31 @@ impl World {
             inner.changed();
             Ok(())
         })
+    }
+
+    /// Every droplet that has begun to boot and is not gone.
+    pub fn blueprints(&self) -> Vec<Blueprint> {
+        self.act(|inner, _| {
+            let base = inner.first_address();
+            let begun = |droplet: &&Droplet| droplet.status != Status::New;
+            let blueprint = |droplet: &Droplet| Blueprint {
+                id: droplet.id,
+                name: droplet.name.clone(),
+                address: Ipv4Addr::from(base + droplet.place),
+                authorized_keys: droplet.authorized_keys.clone(),
+                user_data: droplet.user_data.clone(),
+                on: droplet.status == Status::Active,
+            };
+            inner.resources.droplets.values().filter(begun).map(blueprint).collect()
+        })
+    }
+
+    /// A droplet is gone, whoever did it.
+    pub fn lose(&self, id: DropletId) {
+        self.act(|inner, _| {
+            inner.vanish(id);
+            inner.changed();
+        });
     }
 
     /// An action on a droplet, from `POST /v2/droplets/ID/actions`.
@@ -361,8 +403,7 @@ impl Inner {
     }
 
     fn first_address(&self) -> u32 {
-        let (a, b) = self.config.block;
-        u32::from(Ipv4Addr::new(127, a, b, 10))
+        u32::from(self.config.addresses.droplets)
     }
 
     pub(super) fn activate(&mut self, id: DropletId, at: Timestamp) {

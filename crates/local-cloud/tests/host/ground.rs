@@ -18,7 +18,7 @@ use seachange_local_cloud::doors::{self, Doors};
 use seachange_local_cloud::images::Images;
 use seachange_local_cloud::in_process::InProcess;
 use seachange_local_cloud::machine::BootTimings;
-use seachange_local_cloud::world::{Timings, World, WorldConfig};
+use seachange_local_cloud::world::{Addresses, Timings, World, WorldConfig};
 
 pub(crate) const STACK: &str = "webgui";
 pub(crate) const PORT: u16 = 8080;
@@ -64,7 +64,11 @@ pub(crate) async fn closed_ground(timings: Timings) -> Ground {
         Some((number, TcpListener::bind(socket).ok()?))
     };
     let (number, block) = (130..250).find_map(free).unwrap();
-    let config = WorldConfig { timings, block: (number, 0), ..WorldConfig::default() };
+    let config = WorldConfig {
+        timings,
+        addresses: Addresses::loopback((number, 0)),
+        ..WorldConfig::default()
+    };
     let world = World::new(config);
     let cloud = InProcess::new(Arc::clone(&world), Duration::ZERO);
     let fingerprint = cloud.create_ssh_key("test", &key(1).1).await.unwrap().fingerprint;

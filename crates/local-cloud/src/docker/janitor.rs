@@ -1,0 +1,115 @@
+//! Who takes everything away, however this process ends.
+//!
+//! A shell in a process group of its own waits for the end of its standard input, which this process holds: the kernel
+//! closes it after a kill -9 too. It alone holds the lock on everything that has our names, until all of it is gone, and
+//! it runs the image registry, which would otherwise outlive us.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::network::{BRIDGE, CHAIN, HOOKS};
+use super::{DockerError, GATEWAY, REGISTRY_PORT, droplet};
+
+/// What the registry writes, below the world's folder.
+pub(super) const REGISTRY_LOG: &str = "registry.log";
+
+/// What waits.
+#[derive(Debug)]
+pub(super) struct Janitor {
+    shell: Child,
+}
+
+impl Janitor {
+    /// Takes away what an earlier process may have left, and waits for this one's end. Returns when the place is clean.
+    pub(super) async fn call(folder: &Path) -> Result<Self, DockerError> {
+        let config = folder.join("registry.yml");
+        let failed = |program: &'static str| {
+            move |source| DockerError::Missing { program: program.to_owned(), source }
+        };
+        std::fs::write(&config, registry_config(folder)).map_err(failed("docker-registry"))?;
+        let mut shell = Command::new("sh")
+            .args(["-c", &script(), "janitor"])
+            .arg(config)
+            .arg(folder.join(REGISTRY_LOG))
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed("sh"))?;
+        let mut said = String::new();
+        if let Some(stdout) = shell.stdout.take() {
+            BufReader::new(stdout).read_line(&mut said).await.map_err(failed("sh"))?;
+        }
+        if said.is_empty() { Err(DockerError::InUse) } else { Ok(Self { shell }) }
+    }
+
+    /// Starts the image registry, once the address it listens at exists.
+    pub(super) async fn open_registry(&mut self) -> Result<(), DockerError> {
+        let Some(stdin) = &mut self.shell.stdin else { return Ok(()) };
+        let told = stdin.write_all(b"\n").await;
+        told.map_err(|source| DockerError::Missing { program: "sh".to_owned(), source })
+    }
+
+    /// Lets it begin; returns when it is done.
+    pub(super) async fn dismiss(&mut self) {
+        drop(self.shell.stdin.take());
+        if let Err(error) = self.shell.wait().await {
+            tracing::warn!(%error, "whether all containers are gone is not known");
+        }
+    }
+}
+
+/// How long an earlier world may take to be gone, in seconds.
+const PATIENCE: u32 = 30;
+
+fn script() -> String {
+    let lock = std::env::temp_dir().join("seachange-lab.lock");
+    format!(
+        "trap '' INT TERM HUP
+exec 9> '{lock}' && flock --wait {PATIENCE} 9 || exit 1
+{clean_up}echo clean
+exec > /dev/null
+read -r go && {{ docker-registry serve \"$1\" > \"$2\" 2>&1 & }}
+cat > /dev/null
+[ -z \"$!\" ] || kill -9 \"$!\"
+{clean_up}",
+        lock = lock.display(),
+        clean_up = clean_up(),
+    )
+}
+
+/// Removes everything that has our names. Nothing of it being there is fine.
+fn clean_up() -> String {
+    let label = droplet::LABEL;
+    let unhook = HOOKS.map(|hook| {
+        format!("while iptables -w -t nat -D {hook} -j {CHAIN} 2> /dev/null; do :; done\n")
+    });
+    let masquerade = super::network::masquerade();
+    format!(
+        "ids=$(docker ps --all --quiet --filter label={label})
+[ -z \"$ids\" ] || docker rm --force --volumes $ids > /dev/null
+docker network rm {BRIDGE} > /dev/null 2>&1
+{}while iptables -w -t nat -D {masquerade} 2> /dev/null; do :; done
+iptables -w -t nat -F {CHAIN} 2> /dev/null
+iptables -w -t nat -X {CHAIN} 2> /dev/null
+true
+",
+        unhook.concat()
+    )
+}
+
+fn registry_config(folder: &Path) -> String {
+    let root = folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).join("registry");
+    // JSON is YAML, and quotes as YAML wants it.
+    serde_json::json!({
+        "version": 0.1,
+        "log": { "level": "warn" },
+        "storage": { "filesystem": { "rootdirectory": root }, "delete": { "enabled": true } },
+        "http": { "addr": format!("{GATEWAY}:{REGISTRY_PORT}") },
+    })
+    .to_string()
+}

@@ -1,0 +1,105 @@
+//! The bridge between droplets, and reserved IPs as rules of the kernel's address translation.
+//!
+//! Reserved IPs lie outside the droplets' subnet, so that packets to them pass the host, whoever sends them. When one
+//! moves, its rule is replaced at one stroke and what the kernel remembers of connections to it is forgotten: they
+//! end as they do when an address really goes elsewhere.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::{ADDRESSES, DockerError, GATEWAY, command, fed};
+use crate::world::World;
+
+/// The bridge, and Docker's network on it.
+pub(super) const BRIDGE: &str = "seachange-lab";
+/// The chain with a rule for each reserved IP that points to a droplet.
+pub(super) const CHAIN: &str = "SEACHANGE-LAB";
+/// Where packets enter the chain: those of others, and the host's own.
+pub(super) const HOOKS: [&str; 2] = ["PREROUTING", "OUTPUT"];
+
+/// What droplets send each other by way of a reserved IP comes from the host, so that the answers go back the same way.
+pub(super) fn masquerade() -> String {
+    format!("POSTROUTING -s {} -o {BRIDGE} -m conntrack --ctstate DNAT -j MASQUERADE", droplets())
+}
+
+fn droplets() -> String {
+    format!("{}/16", masked(ADDRESSES.droplets))
+}
+
+/// The network that an address lies in.
+fn masked(address: Ipv4Addr) -> Ipv4Addr {
+    let [a, b, ..] = address.octets();
+    Ipv4Addr::new(a, b, 0, 0)
+}
+
+/// Makes the bridge and the empty chain.
+pub(super) async fn create() -> Result<(), DockerError> {
+    let name = format!("com.docker.network.bridge.name={BRIDGE}");
+    let (subnet, gateway) = (droplets(), GATEWAY.to_string());
+    command(
+        "docker",
+        ["network", "create", "--subnet", &subnet, "--gateway", &gateway, "--opt", &name, BRIDGE],
+    )
+    .await?;
+    // A reserved IP that points nowhere is looked for on the bridge and not found; it never leaves this machine.
+    let reserved = format!("{}/16", masked(ADDRESSES.reserved));
+    command("ip", ["route", "replace", &reserved, "dev", BRIDGE]).await?;
+    translate(&BTreeMap::new()).await?;
+    for hook in HOOKS {
+        command("iptables", ["-w", "-t", "nat", "-I", hook, "-j", CHAIN]).await?;
+    }
+    let masquerade = masquerade();
+    let rule = ["-w", "-t", "nat", "-A"].into_iter().chain(masquerade.split(' '));
+    command("iptables", rule).await?;
+    Ok(())
+}
+
+/// Keeps the rules in step with the world.
+pub(super) async fn keep_addresses(world: Arc<World>) {
+    let mut changes = world.changes();
+    let mut rules = BTreeMap::new();
+    loop {
+        changes.borrow_and_update();
+        let wanted = pointing(&world);
+        if wanted != rules {
+            if let Err(error) = move_to(&rules, &wanted).await {
+                tracing::error!(%error, "reserved IPs do not point where they should");
+            } else {
+                rules = wanted;
+            }
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+type Rules = BTreeMap<Ipv4Addr, Ipv4Addr>;
+
+fn pointing(world: &World) -> Rules {
+    let reserved = world.topology().reserved.into_iter();
+    reserved.filter_map(|(ip, target)| Some((ip, target?))).collect()
+}
+
+async fn move_to(before: &Rules, after: &Rules) -> Result<(), DockerError> {
+    translate(after).await?;
+    for (ip, _) in before.iter().filter(|(ip, target)| after.get(ip) != Some(target)) {
+        // It fails if there are no connections.
+        drop(command("conntrack", ["-D", "--orig-dst", &ip.to_string()]).await);
+    }
+    Ok(())
+}
+
+/// Replaces the chain's rules at one stroke.
+async fn translate(rules: &Rules) -> Result<(), DockerError> {
+    fed("iptables-restore", ["-w", "--noflush"], &table(rules)).await.map(drop)
+}
+
+fn table(rules: &Rules) -> String {
+    let rule = |(ip, target): (&Ipv4Addr, &Ipv4Addr)| {
+        format!("-A {CHAIN} -d {ip} -p tcp -j DNAT --to-destination {target}\n")
+    };
+    let rules: String = rules.iter().map(rule).collect();
+    format!("*nat\n:{CHAIN} - [0:0]\n{rules}COMMIT\n")
+}
