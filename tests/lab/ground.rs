@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Sandbox, Said, Served};
+use crate::harness::{Said, Sandbox, Served};
 
 /// The registry as the host calls it.
 const REGISTRY: &str = "198.18.0.1:5000";

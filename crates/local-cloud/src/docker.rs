@@ -20,10 +20,12 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::world::{Addresses, World};
 use janitor::Janitor;
+use network::Rules;
 
 /// The image that droplets are made of.
 pub const IMAGE: &str = "seachange-lab/droplet";
@@ -71,6 +73,8 @@ pub enum DockerError {
 /// A world's droplets. They end with this value, with [`Droplets::shutdown`], and with the process, however it ends.
 #[derive(Debug)]
 pub struct Droplets {
+    world: Arc<World>,
+    pointing: watch::Receiver<Rules>,
     tasks: JoinSet<()>,
     janitor: Janitor,
 }
@@ -79,6 +83,13 @@ impl Droplets {
     /// Where the image registry is.
     pub fn registry_url() -> String {
         format!("http://{GATEWAY}:{REGISTRY_PORT}")
+    }
+
+    /// Returns when floating IPs point where the world says.
+    pub async fn settle(&self) {
+        let mut pointing = self.pointing.clone();
+        // It fails when nobody moves them any more, and then there is nothing to wait for.
+        drop(pointing.wait_for(|now| *now == network::pointing(&self.world)).await);
     }
 
     /// Removes all containers, the bridge and the rules. Returns when they are gone.
@@ -108,8 +119,9 @@ pub async fn start(world: Arc<World>, folder: &Path) -> Result<Droplets, DockerE
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(droplet::keep_all(Arc::clone(&world), folder.join("droplets")));
-    tasks.spawn(network::keep_addresses(world));
-    Ok(Droplets { tasks, janitor })
+    let (moved, pointing) = watch::channel(Rules::new());
+    tasks.spawn(network::keep_addresses(Arc::clone(&world), moved));
+    Ok(Droplets { world, pointing, tasks, janitor })
 }
 
 async fn listening(folder: &Path) -> Result<(), DockerError> {

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::{ADDRESSES, DockerError, GATEWAY, command, fed};
 use crate::world::World;
 
@@ -55,18 +57,21 @@ pub(super) async fn create() -> Result<(), DockerError> {
     Ok(())
 }
 
-/// Keeps the rules in step with the world.
-pub(super) async fn keep_addresses(world: Arc<World>) {
+/// Which droplet each reserved IP points to, by address.
+pub(super) type Rules = BTreeMap<Ipv4Addr, Ipv4Addr>;
+
+/// Keeps the rules in step with the world, and tells them once they are in force.
+pub(super) async fn keep_addresses(world: Arc<World>, moved: watch::Sender<Rules>) {
     let mut changes = world.changes();
-    let mut rules = BTreeMap::new();
     loop {
         changes.borrow_and_update();
-        let wanted = pointing(&world);
-        if wanted != rules {
-            if let Err(error) = move_to(&rules, &wanted).await {
-                tracing::error!(%error, "reserved IPs do not point where they should");
-            } else {
-                rules = wanted;
+        let (before, after) = (moved.borrow().clone(), pointing(&world));
+        if before != after {
+            match move_to(&before, &after).await {
+                Ok(()) => drop(moved.send_replace(after)),
+                Err(error) => {
+                    tracing::error!(%error, "reserved IPs do not point where they should")
+                }
             }
         }
         if changes.changed().await.is_err() {
@@ -75,9 +80,8 @@ pub(super) async fn keep_addresses(world: Arc<World>) {
     }
 }
 
-type Rules = BTreeMap<Ipv4Addr, Ipv4Addr>;
-
-fn pointing(world: &World) -> Rules {
+/// Where reserved IPs should point.
+pub(super) fn pointing(world: &World) -> Rules {
     let reserved = world.topology().reserved.into_iter();
     reserved.filter_map(|(ip, target)| Some((ip, target?))).collect()
 }

@@ -7,7 +7,7 @@ use seachange_local_cloud::doors::{Config, EngineVersion};
 use seachange_local_cloud::images::Images;
 
 use crate::forward::Client;
-use crate::ground::{PORT, STACK, ground, ground_with, run, spec, ssh};
+use crate::ground::{PORT, STACK, ground, ground_with, ssh};
 use crate::suite;
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn a_private_image_wants_the_right_login() {
     let images = Images { login: Some(login("right-password")), ..Images::default() };
     let ground = ground_with(Config { images, ..Config::default() }).await;
     let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
-    let spec = spec("1.0");
+    let spec = ground.spec("1.0");
     for credentials in [None, Some(login("wrong-password"))] {
         let ssh = ssh();
         let pull = ssh.pull(&worker, &spec.image, &spec.digest, credentials.as_ref(), &|_, _| ());
@@ -58,7 +58,7 @@ async fn a_private_image_wants_the_right_login() {
 async fn a_taken_port_is_refused_in_the_engine_s_words() {
     let ground = ground().await;
     let (_, worker) = ground.worker(&ssh(), "1.0").await;
-    let second = ContainerSpec { name: "second".to_owned(), ..spec("1.0") };
+    let second = ContainerSpec { name: "second".to_owned(), ..ground.spec("1.0") };
     let error = ssh().ensure_container(&worker, &second).await.unwrap_err();
     assert!(error.to_string().contains("port is already allocated"), "{error}");
     assert!(!format!("{error:?}").contains("canary"));
@@ -87,7 +87,7 @@ async fn the_same_world_goes_on_behind_new_doors() {
     let ip = ground.floating_ip(id).await;
     let ground = ground.reopened().await;
     assert_eq!(crate::ground::ask(&ssh(), ip, PORT).await, Ok((200, "1.0".to_owned())));
-    run(&ssh(), &worker, "1.1").await;
+    ground.run(&ssh(), &worker, "1.1").await;
     assert_eq!(crate::ground::ask(&ssh(), ip, PORT).await, Ok((200, "1.1".to_owned())));
     ground.shut().await;
 }

@@ -10,12 +10,13 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use seachange_core::bootstrap::Bootstrap;
 use seachange_core::cloud::{Cloud, DropletCreate, DropletId};
-use seachange_core::host::{ContainerSpec, Host, Probe, ProbeOutcome, Route, Target};
-use seachange_core::image::ImageRef;
+use seachange_core::host::{Boot, ContainerSpec, Host, Probe, ProbeOutcome, Route, Target};
+use seachange_core::image::{Digest, ImageRef};
 use seachange_core::secret::Secret;
 use seachange_host::{Dial, Keys, SshHost};
+use seachange_local_cloud::docker;
 use seachange_local_cloud::doors::{self, Doors};
-use seachange_local_cloud::images::Images;
+use seachange_local_cloud::images::{Image, catalogue};
 use seachange_local_cloud::in_process::InProcess;
 use seachange_local_cloud::machine::BootTimings;
 use seachange_local_cloud::world::{Addresses, Timings, World, WorldConfig};
@@ -31,8 +32,10 @@ pub(crate) struct Ground {
     pub(crate) world: Arc<World>,
     pub(crate) cloud: InProcess,
     doors: Option<Doors>,
+    lab: Option<docker::Droplets>,
     fingerprint: String,
-    block: TcpListener,
+    images: BTreeMap<String, (ImageRef, Digest)>,
+    _block: TcpListener,
 }
 
 /// A private key and the text of its public half. The first is the one that every droplet accepts.
@@ -72,7 +75,30 @@ pub(crate) async fn closed_ground(timings: Timings) -> Ground {
     let world = World::new(config);
     let cloud = InProcess::new(Arc::clone(&world), Duration::ZERO);
     let fingerprint = cloud.create_ssh_key("test", &key(1).1).await.unwrap().fingerprint;
-    Ground { world, cloud, doors: None, fingerprint, block }
+    let images = simulated();
+    Ground { world, cloud, doors: None, lab: None, fingerprint, images, _block: block }
+}
+
+fn simulated() -> BTreeMap<String, (ImageRef, Digest)> {
+    let entry = |image: &Image| {
+        let name = format!("registry.example/webgui:{}", image.version);
+        (image.version.to_owned(), (name.parse().unwrap(), image.digest().clone()))
+    };
+    catalogue().iter().map(entry).collect()
+}
+
+/// The ground of the lab: droplets are containers, and these images are in its registry.
+#[cfg(feature = "lab")]
+pub(crate) async fn lab_ground(folder: &std::path::Path) -> Ground {
+    let config =
+        WorldConfig { timings: at_once(), addresses: docker::ADDRESSES, ..WorldConfig::default() };
+    let world = World::new(config);
+    let lab = docker::start(Arc::clone(&world), folder).await.unwrap();
+    let cloud = InProcess::new(Arc::clone(&world), Duration::ZERO);
+    let fingerprint = cloud.create_ssh_key("test", &key(1).1).await.unwrap().fingerprint;
+    let images = crate::lab::push();
+    let block = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    Ground { world, cloud, doors: None, lab: Some(lab), fingerprint, images, _block: block }
 }
 
 pub(crate) async fn ground() -> Ground {
@@ -96,8 +122,13 @@ pub(crate) fn ssh() -> SshHost {
 
 /// The same with another key.
 pub(crate) fn ssh_with(key: &str) -> SshHost {
+    ssh_by(key, Dial::offset_privileged(doors::PORT_OFFSET))
+}
+
+/// The same by another way.
+pub(crate) fn ssh_by(key: &str, dial: Dial) -> SshHost {
     let mut config = seachange_host::Config::new(Keys::Text(Secret::new(key)));
-    config.dial = Dial::offset_privileged(doors::PORT_OFFSET);
+    config.dial = dial;
     config.operation_timeout = Duration::from_secs(20);
     SshHost::new(config).unwrap()
 }
@@ -112,23 +143,62 @@ impl Ground {
         if let Some(doors) = self.doors {
             doors.shutdown().await;
         }
+        if let Some(lab) = self.lab {
+            lab.shutdown().await;
+        }
         self.world
     }
 
     /// The same world behind new doors, as after a restart of the program.
     pub(crate) async fn reopened(self) -> Self {
-        let Self { world, cloud, doors, fingerprint, block } = self;
-        if let Some(doors) = doors {
+        if let Some(doors) = self.doors {
             doors.shutdown().await;
         }
-        let doors = doors::start(Arc::clone(&world), doors::Config::default()).await.unwrap();
-        Self { world, cloud, doors: Some(doors), fingerprint, block }
+        let doors = doors::start(Arc::clone(&self.world), doors::Config::default()).await.unwrap();
+        Self { doors: Some(doors), ..self }
     }
 
     /// Lets the sockets catch up, where there are any.
     pub(crate) async fn settle(&self) {
         if let Some(doors) = &self.doors {
             doors.settle().await;
+        }
+        if let Some(lab) = &self.lab {
+            lab.settle().await;
+        }
+    }
+
+    /// What to run for a version.
+    pub(crate) fn spec(&self, version: &str) -> ContainerSpec {
+        let (image, digest) = self.images[version].clone();
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        ContainerSpec {
+            name: STACK.to_owned(),
+            image,
+            labels: BTreeMap::from([
+                label("stack", STACK),
+                label("digest", digest.as_str()),
+                label("config", "k1"),
+            ]),
+            digest,
+            env: vec![("PASSWORD".to_owned(), Secret::new("canary"))],
+            port: PORT,
+            stop_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Pulls and runs a version, and waits until it has got as far as it will.
+    pub(crate) async fn run(&self, host: &dyn Host, target: &Target, version: &str) {
+        let spec = self.spec(version);
+        host.pull(target, &spec.image, &spec.digest, None, &|_, _| ()).await.unwrap();
+        host.ensure_container(target, &spec).await.unwrap();
+        let route = Route::Container { target: target.clone(), port: PORT };
+        let probe = Probe { route, path: "/".to_owned(), timeout: Duration::from_secs(20) };
+        while self.lab.is_some() && version != "crash" {
+            if matches!(host.probe(&probe).await, ProbeOutcome::Answer { .. }) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -152,13 +222,20 @@ impl Ground {
             }
         };
         self.settle().await;
-        (id, Target { address, host_key: None })
+        let target = Target { address, host_key: None };
+        if let (Some(_), Some(service)) = (&self.lab, bootstrap.service()) {
+            let ssh = ssh_by(&key(1).0, Dial::default());
+            while ssh.contact(&target, service).await.map(|seen| seen.boot) != Ok(Boot::Ready) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        (id, target)
     }
 
     /// A worker that runs this version.
     pub(crate) async fn worker(&self, host: &dyn Host, version: &str) -> (DropletId, Target) {
         let (id, target) = self.droplet("worker", Bootstrap::Docker).await;
-        run(host, &target, version).await;
+        self.run(host, &target, version).await;
         (id, target)
     }
 
@@ -180,32 +257,6 @@ impl Ground {
         let (_, target) = self.droplet("balancer", Bootstrap::Haproxy).await;
         host.install_config(&target, config).await.unwrap();
         target
-    }
-}
-
-/// Pulls and runs a version.
-pub(crate) async fn run(host: &dyn Host, target: &Target, version: &str) {
-    let spec = spec(version);
-    host.pull(target, &spec.image, &spec.digest, None, &|_, _| ()).await.unwrap();
-    host.ensure_container(target, &spec).await.unwrap();
-}
-
-pub(crate) fn spec(version: &str) -> ContainerSpec {
-    let image: ImageRef = format!("registry.example/webgui:{version}").parse().unwrap();
-    let digest = Images::default().find(version).unwrap().digest().clone();
-    let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    ContainerSpec {
-        name: STACK.to_owned(),
-        image,
-        labels: BTreeMap::from([
-            label("stack", STACK),
-            label("digest", digest.as_str()),
-            label("config", "k1"),
-        ]),
-        digest,
-        env: vec![("PASSWORD".to_owned(), Secret::new("canary"))],
-        port: PORT,
-        stop_timeout: Duration::from_secs(10),
     }
 }
 

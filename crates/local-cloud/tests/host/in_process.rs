@@ -15,7 +15,7 @@ use seachange_local_cloud::images::Images;
 use seachange_local_cloud::in_process_host::{Config, InProcessHost, served};
 use seachange_local_cloud::world::Timings;
 
-use crate::ground::{Ground, PORT, STACK, at_once, closed_ground, key, run, spec};
+use crate::ground::{Ground, PORT, STACK, at_once, closed_ground, key};
 use crate::suite;
 
 async fn begin() -> (Ground, InProcessHost) {
@@ -37,15 +37,15 @@ async fn the_whole_suite() {
     suite::behaviours(&ground, &host).await;
     suite::configuration(&ground, &host).await;
     suite::ways(&ground, &host).await;
-    suite::registry(&host.registry(), true).await;
+    suite::registry(&ground, &host.registry(), true).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_login_is_wanted_where_there_is_one() {
     let login = Credentials { username: Secret::new("demo"), password: Secret::new("right") };
     let images = Images { login: Some(login), ..Images::default() };
-    let (_, host) = begin_with(Config { images, ..Config::default() }).await;
-    suite::registry(&host.registry(), false).await;
+    let (ground, host) = begin_with(Config { images, ..Config::default() }).await;
+    suite::registry(&ground, &host.registry(), false).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,7 +116,7 @@ async fn the_oracle_tells_what_users_get() {
     assert_eq!(users().as_deref(), Some("1.0"));
     ground.assign(ip, new).await;
     assert_eq!(users(), None);
-    run(&host, &target, "1.1").await;
+    ground.run(&host, &target, "1.1").await;
     assert_eq!(users().as_deref(), Some("1.1"));
     ground.cloud.delete_droplet(new).await.unwrap();
     assert_eq!(users(), None);
@@ -139,5 +139,5 @@ async fn faults_strike_hosts_before_and_after() {
     assert!(matches!(error, HostError::Unreachable { .. }), "{error:?}");
     assert!(host.containers(&worker, STACK).await.unwrap().is_empty());
     // And everything is as before once the rules are used up.
-    assert!(host.ensure_container(&worker, &spec("1.0")).await.is_ok());
+    assert!(host.ensure_container(&worker, &ground.spec("1.0")).await.is_ok());
 }

@@ -7,6 +7,8 @@ mod docker;
 mod forward;
 mod ground;
 mod in_process;
+#[cfg(feature = "lab")]
+mod lab;
 mod registry;
 mod ssh;
 mod suite;

@@ -7,7 +7,7 @@ use seachange_local_cloud::doors::Config;
 use seachange_local_cloud::images::{Challenge, Images, catalogue};
 
 use crate::forward::Client;
-use crate::ground::{Ground, ground, ground_with, spec};
+use crate::ground::{Ground, ground, ground_with};
 use crate::suite;
 
 fn client(ground: &Ground) -> OciRegistry {
@@ -21,7 +21,8 @@ fn login(password: &str) -> Credentials {
 
 #[tokio::test]
 async fn open_to_all() {
-    suite::registry(&client(&ground().await), true).await;
+    let ground = ground().await;
+    suite::registry(&ground, &client(&ground), true).await;
 }
 
 #[tokio::test]
@@ -30,12 +31,12 @@ async fn with_a_login_by_token_and_by_password() {
         let images = Images { login: Some(login("right")), challenge, ..Images::default() };
         let ground = ground_with(Config { images, ..Config::default() }).await;
         let registry = client(&ground);
-        suite::registry(&registry, false).await;
+        suite::registry(&ground, &registry, false).await;
         let image = "registry.example/team/webgui:1.0".parse().unwrap();
         let wrong = registry.resolve(&image, Some(&login("wrong"))).await;
         assert!(wrong.is_err(), "{challenge:?}: {wrong:?}");
         let right = registry.resolve(&image, Some(&login("right"))).await;
-        assert_eq!(right, Ok(spec("1.0").digest), "{challenge:?}");
+        assert_eq!(right, Ok(ground.spec("1.0").digest), "{challenge:?}");
     }
 }
 

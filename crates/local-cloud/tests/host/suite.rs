@@ -10,7 +10,7 @@ use seachange_core::host::{
 };
 use seachange_core::image::ImageRef;
 
-use crate::ground::{Ground, PORT, STACK, ask, run, spec};
+use crate::ground::{Ground, PORT, STACK, ask};
 
 /// First contact: readiness of the right service, and a host key that is pinned from then on.
 pub(crate) async fn contact(ground: &Ground, host: &dyn Host) {
@@ -40,14 +40,14 @@ pub(crate) async fn contact(ground: &Ground, host: &dyn Host) {
 pub(crate) async fn containers(ground: &Ground, host: &dyn Host) {
     let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
     assert_eq!(host.containers(&worker, STACK).await, Ok(Vec::new()));
-    run(host, &worker, "1.0").await;
-    let first = host.ensure_container(&worker, &spec("1.0")).await.unwrap();
+    ground.run(host, &worker, "1.0").await;
+    let first = host.ensure_container(&worker, &ground.spec("1.0")).await.unwrap();
     assert_eq!((first.name.as_str(), &first.state), (STACK, &ContainerState::Running));
-    assert_eq!(first.labels["digest"], spec("1.0").digest.as_str());
+    assert_eq!(first.labels["digest"], ground.spec("1.0").digest.as_str());
     assert_eq!(host.containers(&worker, STACK).await.unwrap(), std::slice::from_ref(&first));
     assert_eq!(host.containers(&worker, "another").await.unwrap(), []);
 
-    run(host, &worker, "1.1").await;
+    ground.run(host, &worker, "1.1").await;
     let second = host.containers(&worker, STACK).await.unwrap();
     assert_eq!(second.len(), 1);
     assert_ne!(second[0].id, first.id);
@@ -68,7 +68,7 @@ pub(crate) async fn containers(ground: &Ground, host: &dyn Host) {
 /// A pull of what is not there is final; one of what is there reports progress to its end, and is free the second time.
 pub(crate) async fn pulls(ground: &Ground, host: &dyn Host) {
     let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
-    let spec = spec("1.0");
+    let spec = ground.spec("1.0");
     let missing = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
     let error = host.pull(&worker, &spec.image, &missing, None, &|_, _| ()).await.unwrap_err();
     assert!(matches!(error, HostError::PullFailed { .. }), "{error:?}");
@@ -97,16 +97,16 @@ pub(crate) async fn behaviours(ground: &Ground, host: &dyn Host) {
     let outcome = probe(host, &worker, "/slow?ms=1").await;
     assert!(matches!(outcome, ProbeOutcome::Answer { status: 200, .. }), "{outcome:?}");
 
-    run(host, &worker, "unhealthy").await;
+    ground.run(host, &worker, "unhealthy").await;
     let outcome = probe(host, &worker, "/").await;
     assert!(matches!(outcome, ProbeOutcome::Answer { status: 503, .. }), "{outcome:?}");
     let lines = host.logs(&worker, STACK, 50).await.unwrap();
     assert!(lines.iter().any(|line| line.contains("database")), "{lines:?}");
 
-    run(host, &worker, "crash").await;
+    ground.run(host, &worker, "crash").await;
     let outcome = probe(host, &worker, "/").await;
     assert!(matches!(outcome, ProbeOutcome::NoAnswer { .. }), "{outcome:?}");
-    run(host, &worker, "1.1").await;
+    ground.run(host, &worker, "1.1").await;
     assert!(matches!(probe(host, &worker, "/").await, ProbeOutcome::Answer { status: 200, .. }));
 }
 
@@ -154,13 +154,13 @@ pub(crate) async fn ways(ground: &Ground, host: &dyn Host) {
 }
 
 /// Tags become digests; what is not there, and what is not allowed, are told apart.
-pub(crate) async fn registry(registry: &dyn Registry, open_to_all: bool) {
+pub(crate) async fn registry(ground: &Ground, registry: &dyn Registry, open_to_all: bool) {
     let resolve = async |text: &str| registry.resolve(&text.parse().unwrap(), None).await;
     let answer = resolve("registry.example/team/webgui:1.1").await;
     if open_to_all {
-        assert_eq!(answer, Ok(spec("1.1").digest));
-        let pinned = format!("registry.example/webgui@{}", spec("1.0").digest);
-        assert_eq!(resolve(&pinned).await, Ok(spec("1.0").digest));
+        assert_eq!(answer, Ok(ground.spec("1.1").digest));
+        let pinned = format!("registry.example/webgui@{}", ground.spec("1.0").digest);
+        assert_eq!(resolve(&pinned).await, Ok(ground.spec("1.0").digest));
         let missing = resolve("registry.example/webgui:9.9").await;
         assert!(matches!(missing, Err(RegistryError::NotFound { .. })), "{missing:?}");
     } else {
