@@ -7,4 +7,5 @@ mod ground;
 #[path = "../e2e/harness.rs"]
 #[expect(dead_code, reason = "the end-to-end tests ask it for more")]
 mod harness;
+mod kills;
 mod story;
