@@ -43,6 +43,7 @@ fn docker(error: &DockerError) -> &'static str {
             "stop that one first (Ctrl-C), or serve simulated droplets: seachange local serve"
         }
         DockerError::Missing { .. }
+        | DockerError::File { .. }
         | DockerError::Failed { .. }
         | DockerError::NoRegistry { .. } => {
             "as root, let tests/lab/setup of a checkout install and start what it needs, then run the same command again"

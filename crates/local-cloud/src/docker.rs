@@ -54,6 +54,14 @@ pub enum DockerError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A file that others read cannot be written.
+    #[error("{path} cannot be written")]
+    File {
+        /// Its path.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A command failed.
     #[error("{command} failed: {detail}")]
     Failed {

@@ -133,3 +133,46 @@ fn write_seed(droplet: &Blueprint, seed: &Path) -> std::io::Result<()> {
     });
     write("meta-data", &meta.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn droplet(user_data: Option<&str>) -> Blueprint {
+        Blueprint {
+            id: DropletId(7),
+            name: "webgui-worker-01".to_owned(),
+            address: [198, 18, 0, 10].into(),
+            authorized_keys: vec!["ssh-ed25519 AAAA a \"quoted\" comment".to_owned()],
+            user_data: user_data.map(str::to_owned),
+            on: true,
+        }
+    }
+
+    #[test]
+    fn cloud_init_finds_what_the_droplet_was_created_with_and_nobody_else_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let seed = folder.path().join("7");
+        write_seed(&droplet(Some("#cloud-config\npackages: [haproxy]\n")), &seed).unwrap();
+        let read = |name: &str| std::fs::read_to_string(seed.join(name)).unwrap();
+        assert_eq!(read("user-data"), "#cloud-config\npackages: [haproxy]\n");
+        let meta: serde_json::Value = serde_json::from_str(&read("meta-data")).unwrap();
+        assert_eq!(meta["instance-id"], "7");
+        assert_eq!(meta["public-keys"][0], "ssh-ed25519 AAAA a \"quoted\" comment");
+        let mode = seed.join("user-data").metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
+        write_seed(&droplet(None), &seed).unwrap();
+        assert_eq!(read("user-data"), "#cloud-config\n");
+    }
+
+    #[test]
+    fn a_container_is_the_droplet_at_its_address() {
+        let words = run(&droplet(None), Path::new("/seeds/7"));
+        for word in ["--name=seachange-lab-7", "--ip=198.18.0.10", "--hostname=webgui-worker-01"] {
+            assert!(words.contains(&word.to_owned()), "{word}: {words:?}");
+        }
+        assert_eq!(words.last().unwrap(), "/sbin/init");
+    }
+}

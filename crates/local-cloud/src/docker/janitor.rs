@@ -26,10 +26,9 @@ impl Janitor {
     /// Takes away what an earlier process may have left, and waits for this one's end. Returns when the place is clean.
     pub(super) async fn call(folder: &Path) -> Result<Self, DockerError> {
         let config = folder.join("registry.yml");
-        let failed = |program: &'static str| {
-            move |source| DockerError::Missing { program: program.to_owned(), source }
-        };
-        std::fs::write(&config, registry_config(folder)).map_err(failed("docker-registry"))?;
+        let unwritten = |source| DockerError::File { path: config.display().to_string(), source };
+        std::fs::write(&config, registry_config(folder)).map_err(unwritten)?;
+        let failed = |source| DockerError::Missing { program: "sh".to_owned(), source };
         let mut shell = Command::new("sh")
             .args(["-c", &script(), "janitor"])
             .arg(config)
@@ -39,10 +38,10 @@ impl Janitor {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(failed("sh"))?;
+            .map_err(failed)?;
         let mut said = String::new();
         if let Some(stdout) = shell.stdout.take() {
-            BufReader::new(stdout).read_line(&mut said).await.map_err(failed("sh"))?;
+            BufReader::new(stdout).read_line(&mut said).await.map_err(failed)?;
         }
         if said.is_empty() { Err(DockerError::InUse) } else { Ok(Self { shell }) }
     }
@@ -112,4 +111,26 @@ fn registry_config(folder: &Path) -> String {
         "http": { "addr": format!("{GATEWAY}:{REGISTRY_PORT}") },
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_is_one() {
+        let checked = std::process::Command::new("sh").args(["-n", "-c", &script()]).output();
+        let output = checked.unwrap();
+        assert!(output.status.success(), "{output:?}\n{}", script());
+    }
+
+    #[test]
+    fn the_registry_s_configuration_is_yaml_with_an_absolute_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let config: serde_json::Value =
+            serde_json::from_str(&registry_config(folder.path())).unwrap();
+        assert_eq!(config["http"]["addr"], "198.18.0.1:5000");
+        let root = config["storage"]["filesystem"]["rootdirectory"].as_str().unwrap();
+        assert!(Path::new(root).is_absolute(), "{root}");
+    }
 }

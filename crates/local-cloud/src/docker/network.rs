@@ -70,7 +70,7 @@ pub(super) async fn keep_addresses(world: Arc<World>, moved: watch::Sender<Rules
             match move_to(&before, &after).await {
                 Ok(()) => drop(moved.send_replace(after)),
                 Err(error) => {
-                    tracing::error!(%error, "reserved IPs do not point where they should")
+                    tracing::error!(%error, "reserved IPs do not point where they should");
                 }
             }
         }
@@ -106,4 +106,24 @@ fn table(rules: &Rules) -> String {
     };
     let rules: String = rules.iter().map(rule).collect();
     format!("*nat\n:{CHAIN} - [0:0]\n{rules}COMMIT\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_is_flushed_and_filled_in_one_table() {
+        let ip = |last| Ipv4Addr::new(198, 19, 0, last);
+        let droplet = |last| Ipv4Addr::new(198, 18, 0, last);
+        let rules = Rules::from([(ip(10), droplet(10)), (ip(11), droplet(12))]);
+        assert_eq!(
+            table(&rules),
+            "*nat\n:SEACHANGE-LAB - [0:0]\n\
+             -A SEACHANGE-LAB -d 198.19.0.10 -p tcp -j DNAT --to-destination 198.18.0.10\n\
+             -A SEACHANGE-LAB -d 198.19.0.11 -p tcp -j DNAT --to-destination 198.18.0.12\n\
+             COMMIT\n"
+        );
+        assert_eq!(table(&Rules::new()), "*nat\n:SEACHANGE-LAB - [0:0]\nCOMMIT\n");
+    }
 }
