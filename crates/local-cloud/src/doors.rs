@@ -36,6 +36,7 @@ use crate::world::World;
 use balancer::Balancer;
 use open::Door;
 
+pub use apps::App;
 pub use docker::EngineVersion;
 
 /// The usual offset for ports below 1024.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use seachange_local_cloud::fault::{Effect, Rule};
 use seachange_local_cloud::http::Http;
 use seachange_local_cloud::machine::BootTimings;
-use seachange_local_cloud::world::{Limits, Timings, World, WorldConfig};
+use seachange_local_cloud::world::{Addresses, Limits, Timings, World, WorldConfig};
 use serde_json::{Value, json};
 
 #[path = "../../digitalocean/tests/openapi.rs"]
@@ -171,7 +171,7 @@ async fn open(rate_limits: bool) -> (Arc<World>, Http, String) {
         limits: Limits { droplets: 4, reserved_ips: 1 },
         token: Some(TOKEN.to_owned()),
         rate_limits,
-        block: (78, 0),
+        addresses: Addresses::loopback((78, 0)),
         ..WorldConfig::default()
     };
     let world = World::new(config);

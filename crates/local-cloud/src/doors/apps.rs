@@ -14,6 +14,22 @@ use super::open::{Door, serve_http};
 use crate::app::{self, Verb};
 use crate::images::{self, Image};
 
+/// The demo app on a port, for a container with a real system around it.
+#[derive(Debug)]
+pub struct App(Door);
+
+impl App {
+    /// Listens, as the app in the image with this digest does.
+    pub async fn open(socket: SocketAddr, digest: &Digest) -> std::io::Result<Self> {
+        open(socket, digest).await.map(Self)
+    }
+
+    /// Takes no new connections, and returns when the requests in flight are answered.
+    pub async fn finish(self) {
+        self.0.finish().await;
+    }
+}
+
 /// Opens the app's port. Finishing the door is the app's graceful stop, dropping it is its SIGKILL.
 pub(super) async fn open(socket: SocketAddr, digest: &Digest) -> std::io::Result<Door> {
     let image = images::by_digest(digest).ok_or(std::io::ErrorKind::NotFound)?;
