@@ -13,7 +13,7 @@ use crate::harness::{Said, Sandbox, Served};
 /// The registry as the host calls it.
 const REGISTRY: &str = "198.18.0.1:5000";
 /// What `tests/lab/images` makes.
-const VERSIONS: [&str; 6] = ["1.0", "1.1", "unhealthy", "crash", "slow", "lingers"];
+const VERSIONS: [&str; 8] = ["1.0", "1.1", "1.2", "2.0", "unhealthy", "crash", "slow", "lingers"];
 /// Whom users ask for.
 pub(crate) const DOMAIN: &str = "www.gotcha-app.de";
 /// An answer takes no longer, or there is none.

@@ -3,9 +3,11 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+mod downtime;
 mod ground;
 #[path = "../e2e/harness.rs"]
 #[expect(dead_code, reason = "the end-to-end tests ask it for more")]
 mod harness;
 mod kills;
+mod load;
 mod story;
