@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::ground::{DOMAIN, Lab};
 use crate::load::{Kind, Load, Plan, Report, Window};
+use crate::tutorial;
 
 /// Requests a second.
 const RATE: u32 = 400;
@@ -15,6 +16,9 @@ const REQUESTS: usize = 100_000;
 const REST: Duration = Duration::from_secs(30);
 /// Swap, swap, rollback: so often.
 const ROUNDS: usize = 10;
+/// Of the tutorial, which has no rollback but its release.
+const TUTORIAL_MOVES: usize = 10;
+const SETTLED: Duration = Duration::from_secs(5);
 const VERSIONS: [&str; 4] = ["1.0", "1.1", "1.2", "2.0"];
 
 /// One change of what users get.
@@ -123,6 +127,29 @@ fn twenty_swaps_and_ten_rollbacks_without_a_failed_request() {
     assert_eq!(seen.failed, 0);
     assert!(seen.slowest_cutover.is_some_and(|time| time < Duration::from_secs(1)));
     assert!(seen.p99_during_moves <= seen.p99_at_rest * 2);
+}
+
+#[test]
+fn the_tutorial_s_own_way_under_the_same_load() {
+    let lab = tutorial::open();
+    let load = start(&lab);
+    let rest = [rest_until(&load, REST)];
+    let versions = VERSIONS.iter().cycle().skip(1).take(TUTORIAL_MOVES);
+    let moves: Vec<Move> = versions
+        .zip(VERSIONS.iter().cycle())
+        .map(|(new, old)| {
+            let begin = load.now();
+            tutorial::release(&lab, new);
+            // It does not wait until users have it, so we do.
+            let during = rest_until(&load, load.now() + SETTLED);
+            Move { old: (*old).to_owned(), new: (*new).to_owned(), during: (begin, during.1) }
+        })
+        .collect();
+    let report = load.finish();
+    let seen = figures(&report, &rest, &moves);
+    println!("the tutorial's way: {seen:#?}");
+    // That the load can see it is what makes the other test's zero worth something.
+    assert!(seen.failed > 0);
 }
 
 /// Which versions run on the workers, and where.

@@ -11,3 +11,4 @@ mod harness;
 mod kills;
 mod load;
 mod story;
+mod tutorial;
