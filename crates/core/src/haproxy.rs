@@ -11,6 +11,15 @@ use sha2::{Digest as _, Sha256};
 
 use crate::bootstrap::hex;
 
+/// Where HAProxy takes commands while it runs.
+pub const ADMIN_SOCKET: &str = "/run/haproxy/admin.sock";
+/// The back end with the two ways to the app.
+pub const BACKEND: &str = "live";
+/// The server that users usually get: the floating IP.
+pub const FLOATING_IP: &str = "floating_ip";
+/// The server that stands in while the floating IP moves; out of use at every other time.
+pub const DETOUR: &str = "detour";
+
 /// What the file depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadBalancerConfig {
@@ -30,6 +39,8 @@ impl LoadBalancerConfig {
             "# Written by seachange as a whole; changes made here are overwritten by the next apply.
 global
     log /dev/log local0
+    stats socket {ADMIN_SOCKET} mode 660 level admin
+    stats timeout 30s
     user haproxy
     group haproxy
     daemon
@@ -51,12 +62,18 @@ defaults
 
 frontend users
     bind :{listen}
-    default_backend live
+    http-request disable-l7-retry unless {{ method GET HEAD OPTIONS TRACE PUT DELETE }}
+    default_backend {BACKEND}
 
-backend live
+backend {BACKEND}
     option http-server-close
     http-reuse never
-    server floating_ip {floating_ip}:{port}
+    option srvtcpka
+    srvtcpka-idle 2s
+    srvtcpka-intvl 2s
+    srvtcpka-cnt 3
+    server {FLOATING_IP} {floating_ip}:{port}
+    server {DETOUR} {floating_ip}:{port} disabled
 "
         )
     }

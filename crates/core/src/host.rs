@@ -4,7 +4,7 @@
 //! No call waits for a host to become ready or for an app to become healthy: it answers with what it saw, and the
 //! engine decides whether to ask again. Nothing secret is ever put on the host's disk or in an argument list.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -283,6 +283,12 @@ pub trait Host: Send + Sync {
     /// Puts the whole haproxy.cfg in place: written beside, checked by HAProxy itself, moved over, reloaded (never
     /// restarted). Dead in between: the old or the new file, never a part; the next call reloads if in doubt.
     async fn install_config(&self, target: &Target, text: &str) -> Result<Installed, HostError>;
+    /// Sends new requests that come to the load balancer straight to this address (`Some`), or to the floating IP as ever
+    /// (`None`), and tells how many are in flight by way of the floating IP. Those under way stay where they are. Harmless
+    /// twice. A detour ends with a reload or a restart; while one is taken, [`Host::config_digest`] is another one than that
+    /// of the file and the next [`Host::install_config`] reloads, so that a run that died meanwhile leaves nothing that the
+    /// next one does not see.
+    async fn detour(&self, target: &Target, to: Option<SocketAddrV4>) -> Result<u64, HostError>;
     /// One GET. A failing host is an outcome, not an error.
     async fn probe(&self, probe: &Probe) -> ProbeOutcome;
     /// Forgets kept connections to the address (the droplet was replaced).

@@ -16,10 +16,20 @@ pub struct Settings {
     pub verify: Verify,
     /// How long a stopping container may take before it is killed.
     pub stop_timeout: Duration,
+    /// How long requests in flight are waited for before the floating IP moves and cuts them.
+    #[serde(default = "usual_drain")]
+    pub drain: Duration,
     /// The load balancer's port, if there is one.
     pub listen: Option<u16>,
     /// Names users ask for, sent as Host header in the look after the switch.
     pub domains: Vec<String>,
+}
+
+/// What is waited for requests in flight, unless a spec says otherwise.
+pub const USUAL_DRAIN: Duration = Duration::from_secs(30);
+
+fn usual_drain() -> Duration {
+    USUAL_DRAIN
 }
 
 /// The gate: so many successes in a row against the container itself, before a deadline.

@@ -222,6 +222,8 @@ pub struct App {
 pub struct Deploy {
     /// Commands run here between the gate and the switch.
     pub verify: Vec<Vec<String>>,
+    /// How long requests in flight are waited for before the floating IP moves.
+    pub drain: Duration,
 }
 
 impl Ssh {
@@ -282,6 +284,7 @@ impl Spec {
             health: app.health.clone(),
             verify: app.verify.clone(),
             stop_timeout: app.stop_timeout,
+            drain: self.deploy.drain,
             listen: self.load_balancer.as_ref().map(|balancer| balancer.listen),
             domains: domains.collect(),
         })

@@ -24,6 +24,7 @@ pub(crate) fn digest(digit: char) -> Digest {
 
 pub(crate) fn settings() -> Settings {
     Settings {
+        drain: std::time::Duration::from_secs(30),
         port: 8080,
         health: Health {
             path: "/".to_owned(),

@@ -1,7 +1,7 @@
 //! The droplets as [`Host`]: each method is one function of the modules beside.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use async_trait::async_trait;
 use seachange_core::host::{
@@ -85,6 +85,10 @@ impl Host for SshHost {
 
     async fn install_config(&self, target: &Target, text: &str) -> Result<Installed, HostError> {
         haproxy::install(&self.ssh, target, text).await
+    }
+
+    async fn detour(&self, target: &Target, to: Option<SocketAddrV4>) -> Result<u64, HostError> {
+        haproxy::detour(&self.ssh, target, to).await
     }
 
     async fn probe(&self, probe: &Probe) -> ProbeOutcome {

@@ -11,23 +11,90 @@
 //! | swap | new | yes | reloads |
 //! | reload | new | yes | reloads once more, which is harmless |
 //! | marker removed | new | no | nothing to do |
+//!
+//! A reload that fails leaves the old process serving, and `systemctl` does not tell: HAProxy checks the file, and then cannot
+//! have what it asks for (a port, so many descriptors). So a reload counts when another process answers than before it.
+//!
+//! A detour is said on the admin socket and is gone with the next reload. A second marker file is made before one is taken
+//! and removed after it has ended; while it is there, the configuration counts as another one, and is reloaded.
 
+mod admin;
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use seachange_core::haproxy::{BACKEND, DETOUR, FLOATING_IP};
 use seachange_core::host::{HostError, Installed, Target};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
-use crate::ssh::Ssh;
 use crate::ssh::exec::{run, run_well};
 use crate::ssh::files::Files;
+use crate::ssh::{Ssh, failed};
 
 const PATH: &str = "/etc/haproxy/haproxy.cfg";
 const CANDIDATE: &str = "/etc/haproxy/haproxy.cfg.seachange-new";
 const MARKER: &str = "/etc/haproxy/haproxy.cfg.seachange-reload";
 
-/// SHA-256 (hex) of the installed file.
+const DETOUR_MARKER: &str = "/etc/haproxy/haproxy.cfg.seachange-detour";
+/// How long a new process may take to be there after a reload.
+const TAKE_OVER: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// SHA-256 (hex) of the installed file; of something else while a detour is taken.
 pub(crate) async fn digest(ssh: &Ssh, target: &Target) -> Result<Option<String>, HostError> {
-    let installed = Files::open(ssh, target).await?.read(PATH).await?;
-    Ok(installed
-        .map(|bytes| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()))
+    let files = Files::open(ssh, target).await?;
+    let (installed, detour) = tokio::try_join!(files.read(PATH), files.exists(DETOUR_MARKER))?;
+    Ok(installed.map(|bytes| {
+        let mut hash = Sha256::new_with_prefix(bytes);
+        if detour {
+            hash.update(b"# a detour is taken\n");
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }))
+}
+
+/// Sends new requests straight to an address, or to the floating IP again; how many are in flight on the latter.
+pub(crate) async fn detour(
+    ssh: &Ssh,
+    target: &Target,
+    to: Option<SocketAddrV4>,
+) -> Result<u64, HostError> {
+    let files = Files::open(ssh, target).await?;
+    let (first, last) = match to {
+        Some(to) => {
+            files.write(DETOUR_MARKER, b"").await?;
+            let (ip, port) = (to.ip(), to.port());
+            let detour = format!(
+                "set server {BACKEND}/{DETOUR} addr {ip} port {port};\
+                 set server {BACKEND}/{DETOUR} state ready"
+            );
+            (detour, format!("set server {BACKEND}/{FLOATING_IP} state drain"))
+        }
+        None => (
+            format!("set server {BACKEND}/{FLOATING_IP} state ready"),
+            format!("set server {BACKEND}/{DETOUR} state maint"),
+        ),
+    };
+    // Never a moment without a server in use.
+    let said = admin::say(ssh, target, &format!("{first};{last};show stat")).await?;
+    let floating_ip = admin::server(&said, BACKEND, FLOATING_IP);
+    let detour = admin::server(&said, BACKEND, DETOUR);
+    match (floating_ip, detour) {
+        (Some(floating_ip), Some(detour))
+            if floating_ip.is_in_use == to.is_none() && detour.is_in_use == to.is_some() =>
+        {
+            if to.is_none() {
+                files.remove(DETOUR_MARKER).await?;
+            }
+            Ok(floating_ip.sessions)
+        }
+        _ => {
+            let words = said.split("\n\n").next().unwrap_or_default().trim();
+            let detail = format!("HAProxy did not do it: {words}");
+            Err(failed(target.address, "sending users round the floating IP", detail))
+        }
+    }
 }
 
 /// Puts the text in place and reloads, unless both are done.
@@ -38,7 +105,8 @@ pub(crate) async fn install(
 ) -> Result<Installed, HostError> {
     let files = Files::open(ssh, target).await?;
     let is_installed = files.read(PATH).await?.is_some_and(|bytes| bytes == text.as_bytes());
-    if is_installed && !files.exists(MARKER).await? {
+    let (reload, detour) = tokio::try_join!(files.exists(MARKER), files.exists(DETOUR_MARKER))?;
+    if is_installed && !reload && !detour {
         return Ok(Installed::AlreadySo);
     }
     if !is_installed {
@@ -51,7 +119,28 @@ pub(crate) async fn install(
         files.write(MARKER, b"").await?;
         run_well(ssh, target, &["mv", "-f", CANDIDATE, PATH]).await?;
     }
-    run_well(ssh, target, &["systemctl", "reload", "haproxy"]).await?;
+    reload_haproxy(ssh, target).await?;
     files.remove(MARKER).await?;
+    files.remove(DETOUR_MARKER).await?;
     Ok(Installed::Changed)
+}
+
+/// Reloads, and waits until another process than before answers.
+async fn reload_haproxy(ssh: &Ssh, target: &Target) -> Result<(), HostError> {
+    let before = admin::process(ssh, target).await;
+    run_well(ssh, target, &["systemctl", "reload", "haproxy"]).await?;
+    let began = Instant::now();
+    loop {
+        let now = admin::process(ssh, target).await;
+        if now.is_some() && now != before {
+            return Ok(());
+        }
+        if began.elapsed() > TAKE_OVER {
+            let lines = ["journalctl", "--unit=haproxy", "--lines=5", "--output=cat", "--no-pager"];
+            let log = run(ssh, target, &lines).await?;
+            let detail = format!("the old process still serves: {}", log.words());
+            return Err(failed(target.address, "reloading HAProxy", detail));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }

@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 
 use crate::images::Images;
 use crate::machine::containers::Listening;
+use crate::machine::haproxy::admin;
 use crate::machine::{Machine, passed};
 use crate::world::World;
 use balancer::Balancer;
@@ -308,6 +309,22 @@ impl Site {
             wanted.forwards.extend(ports.map(|(_, listening)| forward(listening.port)));
         }
         wanted
+    }
+
+    /// Answers a line on the admin socket of a machine's HAProxy. What it changed is in force when the answer is given.
+    async fn administer(self: &Arc<Self>, address: Ipv4Addr, line: &str) -> String {
+        let Some(open) = self.open.upgrade() else { return String::new() };
+        let open_now = open.lock().await;
+        let said = self.machine(address, |machine, now| {
+            let droplet = machine.id();
+            let balancers = || open_now.balancers.values();
+            admin::answer(machine, now, line, &|backend, server| {
+                balancers().map(|balancer| balancer.in_flight(droplet, backend, server)).sum()
+            })
+        });
+        drop(open_now);
+        self.settle().await;
+        said.unwrap_or_default()
     }
 
     /// Takes an app's doors out of what is open, so that it can end in its own time. What is done meanwhile is not seen

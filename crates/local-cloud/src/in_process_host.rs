@@ -7,7 +7,7 @@
 mod route;
 
 use std::cmp::Reverse;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::fault::{self, Effect};
 use crate::images::{Images, NotHad};
 use crate::machine::containers::{self, EngineError, Env, Force, NewContainer, Restart, State};
+use crate::machine::haproxy::admin;
 use crate::machine::{HAPROXY_CONFIG, Machine, Setup, shell};
 use crate::world::World;
 
@@ -292,9 +293,13 @@ impl Host for InProcessHost {
     }
 
     async fn config_digest(&self, target: &Target) -> Result<Option<String>, HostError> {
-        self.on(target, "config_digest", |machine, _| {
-            let file = machine.files().get(HAPROXY_CONFIG).ok();
-            file.map(|file| hex(&Sha256::digest(&file.bytes)))
+        self.on(target, "config_digest", |machine, now| {
+            let file = machine.files().get(HAPROXY_CONFIG).ok()?;
+            let mut hash = Sha256::new_with_prefix(&file.bytes);
+            if machine.has_detour(now) {
+                hash.update(b"# a detour is taken\n");
+            }
+            Some(hex(&hash.finalize()))
         })
         .await
     }
@@ -304,7 +309,7 @@ impl Host for InProcessHost {
         self.on(target, "install_config", |machine, now| {
             let is_there =
                 machine.files().get(HAPROXY_CONFIG).is_ok_and(|file| file.bytes == text.as_bytes());
-            if is_there && machine.active_config() == text {
+            if is_there && machine.active_config() == text && !machine.has_detour(now) {
                 return Ok(Installed::AlreadySo);
             }
             machine.files_mut().write(CANDIDATE, text.into()).map_err(|error| {
@@ -327,6 +332,29 @@ impl Host for InProcessHost {
             }
         })
         .await?
+    }
+
+    async fn detour(&self, target: &Target, to: Option<SocketAddrV4>) -> Result<u64, HostError> {
+        let line = match to {
+            Some(to) => format!(
+                "set server live/detour addr {} port {};set server live/detour state ready;\
+                 set server live/floating_ip state drain",
+                to.ip(),
+                to.port()
+            ),
+            None => "set server live/floating_ip state ready;set server live/detour state maint"
+                .to_owned(),
+        };
+        let said = self.on(target, "detour", |machine, now| {
+            // Without sockets every request is over within its instant.
+            admin::answer(machine, now, &line, &|_, _| 0)
+        });
+        match said.await? {
+            said if said.contains("No such server") => {
+                Err(failed(target, "sending users round the floating IP", said))
+            }
+            _ => Ok(0),
+        }
     }
 
     async fn probe(&self, probe: &Probe) -> ProbeOutcome {

@@ -9,6 +9,8 @@ pub mod files;
 pub mod haproxy;
 pub mod shell;
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use containers::Engine;
 use files::Files;
+use haproxy::{Server, Usage};
 
 /// Where HAProxy's configuration lies.
 pub const HAPROXY_CONFIG: &str = "/etc/haproxy/haproxy.cfg";
@@ -53,6 +56,9 @@ pub struct Machine {
     /// What the running HAProxy has read last.
     active_config: String,
     reloads: u64,
+    /// What was said on HAProxy's admin socket since then, by back end and server.
+    #[serde(default)]
+    servers: BTreeMap<String, (Ipv4Addr, u16, Usage)>,
     revision: u64,
     #[serde(skip)]
     shown: Shown,
@@ -113,6 +119,7 @@ impl Machine {
             engine: Engine::default(),
             active_config: String::new(),
             reloads: 0,
+            servers: BTreeMap::new(),
             revision: 0,
             shown: Shown::default(),
         }
@@ -216,7 +223,50 @@ impl Machine {
     /// What the running HAProxy balances by; `None` where none runs.
     pub fn balancer(&self, now: Timestamp) -> Option<haproxy::Config> {
         let is_running = self.has_haproxy(now) && self.unpacked;
-        is_running.then(|| haproxy::read(&self.active_config, HAPROXY_CONFIG).unwrap_or_default())
+        let mut config = is_running
+            .then(|| haproxy::read(&self.active_config, HAPROXY_CONFIG).unwrap_or_default())?;
+        for (name, backend) in &mut config.backends {
+            for server in &mut backend.servers {
+                if let Some(set) = self.servers.get(&format!("{name}/{}", server.name)) {
+                    (server.address, server.port, server.usage) = *set;
+                }
+            }
+        }
+        Some(config)
+    }
+
+    /// Changes a server (`BACKEND/SERVER`) until the next reload; `None` if there is none of this name.
+    pub fn set_server<T>(
+        &mut self,
+        now: Timestamp,
+        name: &str,
+        change: impl FnOnce(&mut Server) -> T,
+    ) -> Option<T> {
+        let (backend, server) = name.split_once('/')?;
+        let config = self.balancer(now)?;
+        let found = config.backends.get(backend)?.servers.iter().find(|known| known.name == server);
+        let mut server = found?.clone();
+        let answer = change(&mut server);
+        let set = (server.address, server.port, server.usage);
+        if self.servers.insert(name.to_owned(), set) != Some(set) {
+            self.touch();
+        }
+        Some(answer)
+    }
+
+    /// Whether requests go to the servers that the configuration names, or something else was said since.
+    pub fn has_detour(&self, now: Timestamp) -> bool {
+        let usage = |config: haproxy::Config| -> Vec<Usage> {
+            let servers = config.backends.into_values().flat_map(|backend| backend.servers);
+            servers.map(|server| server.usage).collect()
+        };
+        let read = haproxy::read(&self.active_config, HAPROXY_CONFIG).unwrap_or_default();
+        self.balancer(now).is_some_and(|now| usage(now) != usage(read))
+    }
+
+    /// The number of the process that serves; each reload makes a new one.
+    pub fn haproxy_process(&self) -> u64 {
+        1_000 + self.reloads
     }
 
     /// What the running HAProxy has read last, as text.
@@ -235,6 +285,7 @@ impl Machine {
         let text = String::from_utf8_lossy(&file.bytes).into_owned();
         haproxy::read(&text, HAPROXY_CONFIG)?;
         self.active_config = text;
+        self.servers.clear();
         self.reloads += 1;
         self.touch();
         Ok(())

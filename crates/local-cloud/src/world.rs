@@ -100,11 +100,19 @@ pub struct Races {
     pub newest_first: bool,
     /// `ratelimit-reset` names a time that has passed.
     pub stale_reset: bool,
+    /// What is connected to a reserved IP stays on the old droplet when the address moves, instead of being cut.
+    pub connections_stay: bool,
 }
 
 impl Default for Races {
     fn default() -> Self {
-        Self { pending_events: true, shared_ttl: true, newest_first: false, stale_reset: false }
+        Self {
+            pending_events: true,
+            shared_ttl: true,
+            newest_first: false,
+            stale_reset: false,
+            connections_stay: false,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::host::Credentials;
 use crate::secret::Secret;
-use crate::settings::{Health, Verify};
+use crate::settings::{Health, USUAL_DRAIN, Verify};
 
 const BASE_IMAGE: &str = "ubuntu-24-04-x64";
 /// Before every key in a bucket.
@@ -38,7 +38,10 @@ pub(super) fn compile(root: &Checked) -> Option<Spec> {
         load_balancer: root.get("load_balancer").and_then(load_balancer),
         domain: root.get("domain").and_then(domain),
         app: root.get("app").and_then(app),
-        deploy: Deploy { verify: commands(root.get("deploy")) },
+        deploy: Deploy {
+            verify: commands(root.get("deploy")),
+            drain: time(root.get("deploy"), "drain", USUAL_DRAIN.as_secs()),
+        },
     })
 }
 

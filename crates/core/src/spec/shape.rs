@@ -367,8 +367,15 @@ const APP: Shape = Shape::Object(&[
     ),
 ]);
 
-const DEPLOY: Shape = Shape::Object(&[optional(
-    "verify",
-    Shape::List(&COMMAND, "command"),
-    "Commands run here between gate and switch, with the candidate's address in SEACHANGE_CANDIDATE_URL; non-zero aborts.",
-)]);
+const DEPLOY: Shape = Shape::Object(&[
+    optional(
+        "drain",
+        Shape::Text(Format::Duration),
+        "How long requests in flight on the old worker are waited for before the floating IP moves and cuts them; 30s without it.",
+    ),
+    optional(
+        "verify",
+        Shape::List(&COMMAND, "command"),
+        "Commands run here between gate and switch, with the candidate's address in SEACHANGE_CANDIDATE_URL; non-zero aborts.",
+    ),
+]);

@@ -1,6 +1,6 @@
 //! The switch and the switch back: one assign of the floating IP, never an unassign, and its outcome read back.
 //!
-//! From here on no stop is heeded. What cannot be told is not guessed: the phase stays, and the next run reads where the
+//! Requests in flight are waited for first ([`super::drain`]). From here on no stop is heeded. What cannot be told is not guessed: the phase stays, and the next run reads where the
 //! address points.
 
 use seachange_core::address::Address;
@@ -8,7 +8,7 @@ use seachange_core::event::Event;
 use seachange_core::release::{Target, Transition};
 use tokio::time::Instant;
 
-use super::Halt;
+use super::{Halt, drain};
 use crate::pace::Pace;
 use crate::step::{Step, Trouble, failure};
 use crate::steps::floating_ip::{self, NotMoved};
@@ -22,7 +22,10 @@ pub(super) async fn forward(step: &mut Step<'_>, transition: &Transition) -> Res
     // An assign of an earlier run may still be under way: nobody can say yet that nothing happened.
     let now = floating_ip::at_rest(step, &pace, ip).await.map_err(Halt::Unsettled)?;
     match transition.target(step.worker_of(now.droplet)) {
-        Target::New => return Ok(()),
+        Target::New => {
+            drain::end(step).await;
+            return Ok(());
+        }
         Target::Old => {}
         Target::Other => {
             let droplet = now.droplet.map_or("nothing".to_owned(), |id| format!("droplet {id}"));
@@ -34,24 +37,45 @@ pub(super) async fn forward(step: &mut Step<'_>, transition: &Transition) -> Res
             ))));
         }
     }
-    move_to(step, transition.to, began).await
+    move_to(step, transition, transition.to, began).await
 }
 
 /// Moves users back to the worker they were on. In a first release there is none.
 pub(super) async fn back(step: &mut Step<'_>, transition: &Transition) -> Result<(), Halt> {
     match transition.from {
-        Some(from) => move_to(step, from, Instant::now()).await,
+        Some(from) => move_to(step, transition, from, Instant::now()).await,
         None => Ok(()),
     }
 }
 
-async fn move_to(step: &mut Step<'_>, worker: u32, began: Instant) -> Result<(), Halt> {
+async fn move_to(
+    step: &mut Step<'_>,
+    transition: &Transition,
+    worker: u32,
+    began: Instant,
+) -> Result<(), Halt> {
     let run = step.run;
     let droplet = step.droplet(&Address::Worker(worker)).map(|droplet| droplet.id);
     let droplet = droplet.map_err(|trouble| Halt::of(step, trouble))?;
     let ip = floating_ip::ours(step).map_err(|trouble| Halt::of(step, trouble))?;
+    match drain::begin(step, transition, worker).await {
+        Ok(None | Some(0)) => {}
+        Ok(Some(left)) => run.context.note(format!(
+            "{left} requests on the old worker took longer than {:?} and are cut (deploy.drain)",
+            transition.settings.drain
+        )),
+        Err(trouble) => {
+            drain::end(step).await;
+            return Err(Halt::of(step, trouble));
+        }
+    }
     let pace = Pace::steadfast(&run.context.patience, run.context.patience.action);
-    match floating_ip::move_to(step, &pace, ip, droplet).await {
+    let moved = floating_ip::move_to(step, &pace, ip, droplet).await;
+    // While nobody knows where the address points, users are best off where they certainly get an answer.
+    if !matches!(moved, Err(NotMoved::Perhaps(_))) {
+        drain::end(step).await;
+    }
+    match moved {
         Ok(()) => {
             run.context.tell(&Event::Switched { ip, worker, took: began.elapsed() });
             Ok(())

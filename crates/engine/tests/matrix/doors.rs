@@ -1,6 +1,6 @@
 //! The account, the hosts and the store as a run sees them: what changes something is watched.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -279,6 +279,11 @@ impl Host for WatchedHost<'_> {
         let call = self.inner.install_config(target, text);
         let what = "install haproxy.cfg";
         self.watch.changing(what, call, failed(target.address, what)).await
+    }
+
+    async fn detour(&self, target: &Target, to: Option<SocketAddrV4>) -> Result<u64, HostError> {
+        let call = self.inner.detour(target, to);
+        self.watch.changing("detour", call, failed(target.address, "detour")).await
     }
 
     async fn probe(&self, probe: &Probe) -> ProbeOutcome {

@@ -31,6 +31,15 @@ pub(crate) struct World {
     /// What HAProxy has loaded.
     pub(crate) loaded: Option<Vec<u8>>,
     pub(crate) haproxy_is_down: bool,
+    /// It checks a file and then cannot have what the file asks for.
+    pub(crate) haproxy_cannot_load: bool,
+    /// Which of HAProxy's processes serves.
+    pub(crate) haproxy_process: u64,
+    /// What was said on HAProxy's admin socket, `show info` left out.
+    pub(crate) admin: Vec<String>,
+    /// Whether the floating IP and the detour are in use, as `show stat` will say; the rest is not simulated.
+    pub(crate) in_use: (bool, bool),
+    pub(crate) in_flight: u64,
     pub(crate) cloud_init: Option<(u32, String)>,
     /// The command beginning so does not answer: before or after its effect.
     pub(crate) death: Option<(&'static str, Death)>,
@@ -187,6 +196,11 @@ impl Handler for Visitor {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if socket_path == "/run/haproxy/admin.sock" {
+            reply.accept().await;
+            tokio::spawn(administer(channel.into_stream(), Arc::clone(&self.world)));
+            return Ok(());
+        }
         let is_up = !self.world.lock().unwrap().engine.is_down;
         if socket_path != "/var/run/docker.sock" || !is_up {
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
@@ -288,8 +302,14 @@ impl World {
                 fine
             }
             ["systemctl", "reload", "haproxy"] => {
-                self.loaded = self.files.get(CONFIG).cloned();
+                if !self.haproxy_cannot_load {
+                    self.loaded = self.files.get(CONFIG).cloned();
+                    self.haproxy_process += 1;
+                }
                 fine
+            }
+            ["journalctl", ..] => {
+                (0, "Cannot raise FD limit to 40039, limit is 19999.\n".to_owned())
             }
             _ => (127, "sh: command not found\n".to_owned()),
         }
@@ -299,4 +319,33 @@ impl World {
     pub(crate) fn leftovers(&self) -> BTreeSet<&str> {
         self.files.keys().map(String::as_str).filter(|path| *path != CONFIG).collect()
     }
+}
+
+/// HAProxy's admin socket: one line, its answer, the end.
+async fn administer(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    world: Arc<Mutex<World>>,
+) {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    let mut line = String::new();
+    BufReader::new(&mut stream).read_line(&mut line).await.unwrap();
+    let said = {
+        let mut world = world.lock().unwrap();
+        match line.trim_end() {
+            "show info" => format!("Name: HAProxy\nPid: {}\n\n", world.haproxy_process),
+            line => {
+                world.admin.push(line.to_owned());
+                let status = |in_use| if in_use { "no check" } else { "MAINT" };
+                let ((floating_ip, detour), count) = (world.in_use, world.in_flight);
+                format!(
+                    "\n\n\n# pxname,svname,qcur,qmax,scur,status,\n\
+                     live,floating_ip,0,0,{count},{},\nlive,detour,0,0,0,{},\n\n",
+                    status(floating_ip),
+                    status(detour)
+                )
+            }
+        }
+    };
+    stream.write_all(said.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
 }

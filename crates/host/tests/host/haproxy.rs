@@ -88,3 +88,57 @@ async fn the_digest_is_of_the_file_and_none_without_it() {
     host.install_config(&target, &large).await.unwrap();
     assert_eq!(droplet.world().files[CONFIG], large.as_bytes());
 }
+
+#[tokio::test]
+async fn a_reload_that_the_old_process_survives_is_an_error_and_stays_due() {
+    let droplet = with_old().await;
+    droplet.world().haproxy_cannot_load = true;
+    let (host, target) = (droplet.host(), droplet.target());
+    let error = host.install_config(&target, NEW).await.unwrap_err();
+    let HostError::Failed { operation, detail, .. } = error else { panic!("{error:?}") };
+    assert_eq!(operation, "reloading HAProxy");
+    assert!(detail.contains("the old process still serves"), "{detail}");
+    droplet.world().haproxy_cannot_load = false;
+    assert_eq!(host.install_config(&target, NEW).await, Ok(Installed::Changed));
+    assert_eq!(host.install_config(&target, NEW).await, Ok(Installed::AlreadySo));
+}
+
+#[tokio::test]
+async fn a_detour_is_seen_by_the_next_look_and_ended_by_a_reload() {
+    let droplet = with_old().await;
+    let (host, target) = (droplet.host(), droplet.target());
+    assert_eq!(host.install_config(&target, NEW).await, Ok(Installed::Changed));
+    let digest = host.config_digest(&target).await.unwrap();
+
+    droplet.world().in_use = (false, true);
+    droplet.world().in_flight = 3;
+    let to = "198.18.0.9:8080".parse().unwrap();
+    assert_eq!(host.detour(&target, Some(to)).await, Ok(3));
+    let said = droplet.world().admin.pop().unwrap();
+    assert_eq!(
+        said,
+        "set server live/detour addr 198.18.0.9 port 8080;set server live/detour state ready;\
+         set server live/floating_ip state drain;show stat"
+    );
+    assert_ne!(host.config_digest(&target).await.unwrap(), digest);
+    assert_eq!(host.install_config(&target, NEW).await, Ok(Installed::Changed));
+    assert_eq!(host.config_digest(&target).await.unwrap(), digest);
+
+    assert_eq!(host.detour(&target, Some(to)).await, Ok(3));
+    droplet.world().in_use = (true, false);
+    droplet.world().in_flight = 0;
+    assert_eq!(host.detour(&target, None).await, Ok(0));
+    assert_eq!(host.config_digest(&target).await.unwrap(), digest);
+    assert_eq!(host.install_config(&target, NEW).await, Ok(Installed::AlreadySo));
+}
+
+#[tokio::test]
+async fn a_detour_that_haproxy_does_not_take_is_an_error() {
+    let droplet = with_old().await;
+    let (host, target) = (droplet.host(), droplet.target());
+    droplet.world().in_use = (true, false);
+    let to = "198.18.0.9:8080".parse().unwrap();
+    let error = host.detour(&target, Some(to)).await.unwrap_err();
+    let HostError::Failed { detail, .. } = error else { panic!("{error:?}") };
+    assert!(detail.contains("HAProxy did not do it"), "{detail}");
+}

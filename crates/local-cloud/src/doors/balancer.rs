@@ -8,7 +8,7 @@ mod exchange;
 mod upstream;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use super::Site;
 use super::open::Door;
 use crate::machine::Machine;
-use crate::machine::haproxy::{Backend, Check, Frontend};
+use crate::machine::haproxy::{Backend, Check, Frontend, Server, Usage};
 use upstream::Upstream;
 
 /// What a front end should do.
@@ -61,6 +61,10 @@ pub(super) struct Balancer {
 /// What one reload made: its own servers, connections and checks.
 struct Generation {
     wanted: Wanted,
+    /// The back end as it is now: the admin socket changes it without a reload.
+    backend: Mutex<Option<Arc<Backend>>>,
+    /// By server: how many requests it has.
+    in_flight: Arc<Vec<AtomicU64>>,
     /// By server: whether its checks say that it is there.
     up: Arc<Vec<AtomicBool>>,
     next: AtomicUsize,
@@ -99,10 +103,24 @@ impl Balancer {
     /// Takes over what a reload has changed.
     pub(super) fn reload(&self, site: &Arc<Site>, wanted: Wanted) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.wanted.reload != wanted.reload {
+        if current.wanted.reload == wanted.reload {
+            *current.backend.lock().unwrap_or_else(PoisonError::into_inner) =
+                wanted.backend.map(Arc::new);
+        } else {
             current.retired.store(true, Ordering::Relaxed);
             *current = Arc::new(Generation::new(site, wanted));
         }
+    }
+
+    /// How many requests a server has that came by this port, if the port is this droplet's and has such a server.
+    pub(super) fn in_flight(&self, droplet: DropletId, backend: &str, server: &str) -> u64 {
+        let current = Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner));
+        let wanted = &current.wanted;
+        let servers = wanted.backend.iter().flat_map(|backend| &backend.servers);
+        let is_here = wanted.reload.0 == droplet && wanted.frontend.backend == backend;
+        let counts = servers.zip(current.in_flight.iter());
+        let of_server = counts.filter(|(known, _)| is_here && known.name == server);
+        of_server.map(|(_, count)| count.load(Ordering::Relaxed)).sum()
     }
 
     /// Takes no new clients; those that are there are served on.
@@ -135,6 +153,7 @@ impl Generation {
     fn new(site: &Arc<Site>, wanted: Wanted) -> Self {
         let servers = wanted.backend.iter().flat_map(|backend| &backend.servers);
         let up = Arc::new(servers.clone().map(|_| AtomicBool::new(true)).collect::<Vec<_>>());
+        let in_flight = Arc::new(servers.clone().map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
         let limit = wanted.backend.as_ref().and_then(|backend| backend.options.connect_timeout);
         let mut checks = JoinSet::new();
         for (index, server) in servers.enumerate() {
@@ -144,6 +163,8 @@ impl Generation {
             }
         }
         Self {
+            backend: Mutex::new(wanted.backend.clone().map(Arc::new)),
+            in_flight,
             wanted,
             up,
             next: AtomicUsize::new(0),
@@ -153,12 +174,20 @@ impl Generation {
         }
     }
 
-    /// The next server in turn that is up; another one than the last, if there is one.
-    fn pick(&self, last: Option<usize>) -> Option<usize> {
+    /// The back end as it is at this moment.
+    fn backend(&self) -> Option<Arc<Backend>> {
+        self.backend.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The next server in turn that is up and in use; another one than the last, if there is one.
+    fn pick(&self, backend: &Backend, last: Option<usize>) -> Option<usize> {
         let count = self.up.len();
         let begin = self.next.fetch_add(1, Ordering::Relaxed);
-        let is_up =
-            |index: &usize| self.up.get(*index).is_some_and(|up| up.load(Ordering::Relaxed));
+        let is_up = |index: &usize| {
+            let in_use = |server: &Server| server.usage == Usage::Ready;
+            self.up.get(*index).is_some_and(|up| up.load(Ordering::Relaxed))
+                && backend.servers.get(*index).is_some_and(in_use)
+        };
         let turn: Vec<usize> =
             (0..count).map(|step| begin.wrapping_add(step) % count).filter(is_up).collect();
         turn.iter().find(|index| Some(**index) != last).or(turn.first()).copied()

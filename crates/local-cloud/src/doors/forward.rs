@@ -1,7 +1,7 @@
 //! Floating IPs: connections are passed on to whichever droplet the address points to when they come.
 //!
-//! A connection stays where it was made: moving the address moves new connections only, as on the real service. The port
-//! listens as long as the droplet behind listens on it; a connection that meets the instant of a change is reset.
+//! When the address moves, what is connected is cut: packets go elsewhere from then on, to a droplet that knows nothing of
+//! the connection (`Races::connections_stay` leaves them where they are). The port listens as long as the droplet behind listens on it.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -30,11 +30,29 @@ async fn pass_on(site: Arc<Site>, ip: Ipv4Addr, port: u16, mut stream: TcpStream
             if let Err(error) = onward.set_nodelay(true) {
                 tracing::debug!(%error, "small packets may wait");
             }
-            tokio::io::copy_bidirectional(&mut stream, &mut onward).await.map(drop)
+            let copied = tokio::select! {
+                copied = tokio::io::copy_bidirectional(&mut stream, &mut onward) => Some(copied),
+                () = moved(&site, ip, target) => None,
+            };
+            match copied {
+                Some(copied) => copied.map(drop),
+                None => stream.set_zero_linger().and(onward.set_zero_linger()),
+            }
         }
         Err(error) => stream.set_zero_linger().and(Err(error)),
     };
     if let Err(error) = passed {
         tracing::debug!(%ip, port, %error, "a forwarded connection ended badly");
+    }
+}
+
+/// Returns when the address points elsewhere.
+async fn moved(site: &Site, ip: Ipv4Addr, target: Option<Ipv4Addr>) {
+    let mut changes = site.world.changes();
+    let stays = || site.world.with_manners(|_, races| races.connections_stay);
+    while site.world.reserved_ip_target(ip) == target || stays() {
+        if changes.changed().await.is_err() {
+            return;
+        }
     }
 }

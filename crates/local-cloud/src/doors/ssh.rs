@@ -13,14 +13,20 @@ use russh::server::{
     self, Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, MethodKind, MethodSet};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::TcpStream;
 
 use super::open::Door;
 use super::{SSH_PORT, Site, docker, noted, sftp};
+use crate::machine::haproxy::admin;
 use crate::machine::{DOCKER_SOCKET, shell};
 
 /// The stream number of standard error.
 const STDERR: u32 = 1;
+/// HAProxy takes no more in one line.
+const MOST_COMMANDS: u64 = 16 * 1024;
 
 /// Opens the SSH port of the machine at the address.
 pub(super) async fn open(site: &Arc<Site>, address: Ipv4Addr) -> Option<Door> {
@@ -190,7 +196,14 @@ impl Handler for Guest {
         let has_docker = site.machine(self.address, |machine, now| machine.has_docker(now));
         // One is a link to the other's folder.
         let is_engine = path == DOCKER_SOCKET || path == "/run/docker.sock";
-        if is_engine && has_docker == Some(true) {
+        let is_admin = path == admin::SOCKET
+            && site.machine(self.address, |machine, now| machine.balancer(now).is_some())
+                == Some(true);
+        if is_admin {
+            reply.accept().await;
+            let site = Arc::clone(site);
+            tokio::spawn(administer(site, self.address, channel.into_stream()));
+        } else if is_engine && has_docker == Some(true) {
             reply.accept().await;
             tokio::spawn(docker::serve(Arc::clone(site), self.address, channel.into_stream()));
         } else {
@@ -229,5 +242,23 @@ impl Handler for Guest {
             Err(_) => reply.reject(ChannelOpenFailure::ConnectFailed).await,
         }
         Ok(())
+    }
+}
+
+/// HAProxy's admin socket: one line of commands, its answer, and the end.
+async fn administer(
+    site: Arc<Site>,
+    address: Ipv4Addr,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+) {
+    let mut line = String::new();
+    let served = async {
+        BufReader::new(&mut stream).take(MOST_COMMANDS).read_line(&mut line).await?;
+        let said = site.administer(address, &line).await;
+        stream.write_all(said.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "a talk with HAProxy ended badly");
     }
 }

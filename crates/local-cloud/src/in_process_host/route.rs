@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::app::{self, Reply, Verb};
 use crate::images;
 use crate::machine::Machine;
-use crate::machine::haproxy::Server;
+use crate::machine::haproxy::{Server, Usage};
 use crate::world::World;
 
 /// So many addresses may be passed through; a balancer that points to itself is no endless loop.
@@ -89,7 +89,9 @@ fn on_machine(machine: &Machine, port: u16, path: &str, now: Timestamp) -> Then 
     match config.frontends.iter().find(|frontend| frontend.binds.iter().any(binds)) {
         Some(frontend) => {
             let backend = config.backends.get(&frontend.backend);
-            Then::PassOn(backend.map(|backend| backend.servers.clone()).unwrap_or_default())
+            let mut servers = backend.map(|backend| backend.servers.clone()).unwrap_or_default();
+            servers.retain(|server| server.usage == Usage::Ready);
+            Then::PassOn(servers)
         }
         None => Then::Refuse,
     }

@@ -4,6 +4,7 @@
 //! refused as HAProxy refuses an unknown keyword, so a directive can never be accepted and then ignored. The exceptions
 //! are the process's own settings and logging, which no request can tell apart.
 
+pub mod admin;
 mod parse;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 pub use parse::read;
+use serde::{Deserialize, Serialize};
 
 /// A whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,6 +56,21 @@ pub struct Server {
     pub port: u16,
     /// Health check, if there is one.
     pub check: Option<Check>,
+    /// Whether it is in use.
+    pub usage: Usage,
+}
+
+/// Whether a server is in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Usage {
+    /// It gets requests.
+    #[default]
+    Ready,
+    /// It gets no new ones.
+    Drain,
+    /// It is out of use.
+    Maint,
 }
 
 /// A health check: a connection is enough.
@@ -127,6 +144,8 @@ pub struct Options {
     pub redispatch: bool,
     /// What is tried again.
     pub retry_on: RetryOn,
+    /// Methods whose requests may be sent again once they were sent; `None`: all.
+    pub sent_again: Option<Vec<String>>,
     /// Until a connection to a server stands.
     pub connect_timeout: Option<Duration>,
     /// Until a server answers.
@@ -147,6 +166,7 @@ impl Default for Options {
             retries: 3,
             redispatch: false,
             retry_on: RetryOn::default(),
+            sent_again: None,
             connect_timeout: None,
             server_timeout: None,
             client_timeout: None,

@@ -43,6 +43,7 @@ async fn pair(
 #[tokio::test]
 async fn by_default_connections_are_kept_and_stay_on_the_old_droplet() {
     let ground = ground().await;
+    ground.world.with_manners(|_, races| races.connections_stay = true);
     let (ip, new, balancer) = pair(&ground, "").await;
     let mut client = Client::connect(balancer.address, LISTEN).await;
     assert_eq!(client.version().await, "1.0");
@@ -56,6 +57,7 @@ async fn by_default_connections_are_kept_and_stay_on_the_old_droplet() {
 #[tokio::test]
 async fn without_reuse_the_kept_connection_is_one_client_s_own() {
     let ground = ground().await;
+    ground.world.with_manners(|_, races| races.connections_stay = true);
     let (ip, new, balancer) = pair(&ground, " http-reuse never\n").await;
     let mut client = Client::connect(balancer.address, LISTEN).await;
     assert_eq!(client.version().await, "1.0");
@@ -180,5 +182,31 @@ async fn our_own_configuration_moves_users_without_a_failure() {
         let seen = user.await.unwrap();
         assert!(seen.iter().all(|version| version == "1.0" || version == "1.1"), "{seen:?}");
     }
+    assert_eq!(stats(&ground).failures, 0);
+}
+
+#[tokio::test]
+async fn a_detour_takes_new_requests_and_counts_those_that_are_left() {
+    crate::suite::detour(&ground().await, &ssh()).await;
+
+    let ground = ground().await;
+    let (old, _) = ground.worker(&ssh(), "1.0").await;
+    let (_, new) = ground.worker(&ssh(), "1.1").await;
+    let ip = ground.floating_ip(old).await;
+    let text = LoadBalancerConfig { listen: 80, floating_ip: ip, port: PORT }.render();
+    let balancer = ground.balancer(&ssh(), &text).await;
+    let to = Some(std::net::SocketAddrV4::new(new.address, PORT));
+    let mut slow = Client::connect(balancer.address, LISTEN).await;
+    let mut quick = Client::connect(balancer.address, LISTEN).await;
+    let host = ssh();
+    let meanwhile = async {
+        // The slow one is on its way when the count says so.
+        while host.detour(&balancer, None).await.unwrap() == 0 {}
+        assert_eq!(host.detour(&balancer, to).await, Ok(1));
+        assert_eq!(quick.version().await, "1.1");
+        while host.detour(&balancer, to).await.unwrap() > 0 {}
+    };
+    let (answer, ()) = tokio::join!(slow.get("/slow?ms=500"), meanwhile);
+    assert!(answer.unwrap().1.starts_with("1.0 after"));
     assert_eq!(stats(&ground).failures, 0);
 }

@@ -44,6 +44,7 @@ async fn ways() {
 #[tokio::test]
 async fn an_open_connection_stays_where_it_was_made() {
     let ground = ground().await;
+    ground.world.with_manners(|_, races| races.connections_stay = true);
     let (old, _) = ground.worker(&ssh(), "1.0").await;
     let (new, _) = ground.worker(&ssh(), "1.1").await;
     let ip = ground.floating_ip(old).await;
@@ -56,6 +57,19 @@ async fn an_open_connection_stays_where_it_was_made() {
     ground.cloud.delete_droplet(old).await.unwrap();
     ground.settle().await;
     assert_eq!(before.version().await, "-");
+}
+
+#[tokio::test]
+async fn what_is_connected_is_cut_when_the_address_moves() {
+    let ground = ground().await;
+    let (old, _) = ground.worker(&ssh(), "1.0").await;
+    let (new, _) = ground.worker(&ssh(), "1.1").await;
+    let ip = ground.floating_ip(old).await;
+    let mut before = Client::connect(ip, PORT).await;
+    assert_eq!(before.version().await, "1.0");
+    let (under_way, ()) = tokio::join!(before.get("/slow?ms=20000"), ground.assign(ip, new));
+    assert!(under_way.is_none(), "{under_way:?}");
+    assert_eq!(Client::connect(ip, PORT).await.version().await, "1.1");
 }
 
 #[tokio::test]

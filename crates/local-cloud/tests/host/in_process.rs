@@ -37,6 +37,7 @@ async fn the_whole_suite() {
     suite::behaviours(&ground, &host).await;
     suite::configuration(&ground, &host).await;
     suite::ways(&ground, &host).await;
+    suite::detour(&ground, &host).await;
     suite::registry(&ground, &host.registry(), true).await;
 }
 

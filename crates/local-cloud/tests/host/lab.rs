@@ -28,6 +28,7 @@ async fn the_whole_suite() {
         suite::behaviours(&ground, &host),
         suite::configuration(&ground, &host),
         suite::ways(&ground, &host),
+        suite::detour(&ground, &host),
     );
     let mirror = Some(Droplets::registry_url());
     let registry =

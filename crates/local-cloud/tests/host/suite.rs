@@ -135,6 +135,38 @@ pub(crate) async fn configuration(ground: &Ground, host: &dyn Host) {
     ));
 }
 
+/// A way round the floating IP: new requests go straight to a worker, and the next look and the next file know of it.
+pub(crate) async fn detour(ground: &Ground, host: &dyn Host) {
+    let (old, _) = ground.worker(host, "1.0").await;
+    let (_, new) = ground.worker(host, "1.1").await;
+    let ip = ground.floating_ip(old).await;
+    let config = LoadBalancerConfig { listen: 80, floating_ip: ip, port: PORT };
+    let balancer = ground.balancer(host, &config.render()).await;
+    let answer = |version: &str| Ok((200, version.to_owned()));
+    let to = Some(std::net::SocketAddrV4::new(new.address, PORT));
+    for _ in 0..2 {
+        assert_eq!(host.detour(&balancer, to).await, Ok(0));
+        assert_eq!(ask(host, balancer.address, 80).await, answer("1.1"));
+        assert_ne!(host.config_digest(&balancer).await, Ok(Some(config.digest())));
+    }
+    for _ in 0..2 {
+        assert_eq!(host.detour(&balancer, None).await, Ok(0));
+        assert_eq!(ask(host, balancer.address, 80).await, answer("1.0"));
+        assert_eq!(host.config_digest(&balancer).await, Ok(Some(config.digest())));
+    }
+    assert_eq!(host.install_config(&balancer, &config.render()).await, Ok(Installed::AlreadySo));
+    // A run that died meanwhile: the file is as it was, and reloaded all the same.
+    assert_eq!(host.detour(&balancer, to).await, Ok(0));
+    assert_eq!(host.install_config(&balancer, &config.render()).await, Ok(Installed::Changed));
+    assert_eq!(ask(host, balancer.address, 80).await, answer("1.0"));
+    assert_eq!(host.config_digest(&balancer).await, Ok(Some(config.digest())));
+    // A configuration without one.
+    let text = config.render().replace(" detour ", " another ");
+    assert_eq!(host.install_config(&balancer, &text).await, Ok(Installed::Changed));
+    let error = host.detour(&balancer, to).await.unwrap_err();
+    assert!(matches!(error, HostError::Failed { .. }), "{error:?}");
+}
+
 /// The way of users: floating IP and load balancer, before and after the address moves.
 pub(crate) async fn ways(ground: &Ground, host: &dyn Host) {
     let (old, _) = ground.worker(host, "1.0").await;

@@ -12,8 +12,8 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Incoming};
 
 use super::Session;
-use super::upstream::{self, Carried, Keep, Outgoing, Upstream};
-use crate::machine::haproxy::{Backend, Connections, RetryOn, Reuse};
+use super::upstream::{self, Carried, InFlight, Keep, Outgoing, Upstream};
+use crate::machine::haproxy::{Backend, Connections, Options, RetryOn, Reuse};
 
 type Answer = Response<Either<Full<Bytes>, Carried>>;
 
@@ -101,24 +101,26 @@ pub(super) async fn answer(
 
 async fn relay(session: &Arc<Session>, request: Request<Incoming>) -> Result<Answer, Closed> {
     let generation = &session.generation;
-    let Some(backend) = &generation.wanted.backend else { return Ok(no_server()) };
+    let Some(backend) = generation.backend() else { return Ok(no_server()) };
+    let backend = &*backend;
     let connections = generation.wanted.frontend.connections(backend);
     let (mut head, body) = request.into_parts();
     let mut body = Replay::read(body).await?;
     for_server(&mut head, session, backend, connections);
 
-    let Some(mut server) = generation.pick(None) else { return Ok(no_server()) };
+    let Some(mut server) = generation.pick(backend, None) else { return Ok(no_server()) };
+    let retry_on = retry_on(session, backend, &head);
     let mut tries_left = backend.options.retries;
     loop {
         let outcome = attempt(session, backend, connections, server, &head, &mut body).await;
         let again = tries_left > 0 && body.is_unsent();
         let failure = match outcome {
-            Ok(answer) if again && is_to_retry(backend.options.retry_on, answer.status()) => None,
+            Ok(answer) if again && is_to_retry(retry_on, answer.status()) => None,
             Ok(mut answer) => {
                 for_client(answer.headers_mut(), session, connections);
                 return Ok(answer);
             }
-            Err(failure) if again && covers(backend.options.retry_on, failure) => Some(failure),
+            Err(failure) if again && covers(retry_on, failure) => Some(failure),
             Err(Failure::Stale) => return Err(Closed),
             Err(failure) => return Ok(refusal(failure)),
         };
@@ -126,13 +128,27 @@ async fn relay(session: &Arc<Session>, request: Request<Incoming>) -> Result<Ans
         session.site.counters.retries.fetch_add(1, Ordering::Relaxed);
         let last = server;
         if backend.options.redispatch && tries_left == 0 {
-            server = generation.pick(Some(server)).unwrap_or(server);
+            server = generation.pick(backend, Some(server)).unwrap_or(server);
         }
         if failure == Some(Failure::Connect) && server == last {
             let wait = backend.options.connect_timeout.unwrap_or(TURN_AROUND).min(TURN_AROUND);
             tokio::time::sleep(wait).await;
         }
     }
+}
+
+/// What is tried again of this request: one that may not be sent twice, only while it was not sent.
+fn retry_on(session: &Session, backend: &Backend, head: &Parts) -> RetryOn {
+    let on = backend.options.retry_on;
+    let kept = [&session.generation.wanted.frontend.options, &backend.options];
+    let may_be = |options: &&Options| {
+        let methods = options.sent_again.as_ref();
+        methods.is_none_or(|methods| methods.iter().any(|method| head.method == method.as_str()))
+    };
+    if kept.iter().all(may_be) {
+        return on;
+    }
+    RetryOn { empty: false, junk: false, timeout: false, server_errors: false, ..on }
 }
 
 /// One try at one server.
@@ -149,6 +165,7 @@ async fn attempt(
         Connections::ServerClose | Connections::Close => None,
     };
     let is_reused = reused.is_some();
+    let in_flight = InFlight::on(&session.generation.in_flight, server);
     let mut upstream = match reused {
         Some(upstream) => upstream,
         None => connect(session, backend, server).await.ok_or(Failure::Connect)?,
@@ -174,7 +191,7 @@ async fn attempt(
         (Connections::KeepAlive, Reuse::Never) => Keep::ForClient(Arc::clone(session)),
         (Connections::KeepAlive, Reuse::Shared) => Keep::ForAll(Arc::clone(session)),
     };
-    Ok(Response::from_parts(head, Either::Right(Carried::new(body, upstream, keep))))
+    Ok(Response::from_parts(head, Either::Right(Carried::new(body, upstream, keep, in_flight))))
 }
 
 async fn connect(session: &Session, backend: &Backend, server: usize) -> Option<Upstream> {

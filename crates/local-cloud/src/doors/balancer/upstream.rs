@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -50,6 +51,29 @@ pub(super) async fn connect(
     Some(Upstream { sender, server, _driver: driver })
 }
 
+/// Counts a request for as long as it is under way.
+pub(super) struct InFlight {
+    counts: Arc<Vec<AtomicU64>>,
+    server: usize,
+}
+
+impl InFlight {
+    pub(super) fn on(counts: &Arc<Vec<AtomicU64>>, server: usize) -> Self {
+        if let Some(count) = counts.get(server) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { counts: Arc::clone(counts), server }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let Some(count) = self.counts.get(self.server) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Who may use a connection after this answer.
 pub(super) enum Keep {
     /// Nobody: it is closed.
@@ -65,11 +89,12 @@ pub(super) struct Carried {
     body: Incoming,
     over: Option<Upstream>,
     keep: Keep,
+    _in_flight: InFlight,
 }
 
 impl Carried {
-    pub(super) fn new(body: Incoming, over: Upstream, keep: Keep) -> Self {
-        Self { body, over: Some(over), keep }
+    pub(super) fn new(body: Incoming, over: Upstream, keep: Keep, in_flight: InFlight) -> Self {
+        Self { body, over: Some(over), keep, _in_flight: in_flight }
     }
 
     fn whole(&mut self) {

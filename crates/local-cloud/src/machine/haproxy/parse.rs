@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::{Backend, Check, Config, Connections, Frontend, Options, RetryOn, Reuse, Server};
+use super::{
+    Backend, Check, Config, Connections, Frontend, Options, RetryOn, Reuse, Server, Usage,
+};
 
 /// Settings of the process, which no request can tell apart.
 const PROCESS: [&str; 16] = [
@@ -135,6 +137,14 @@ impl Reader<'_> {
                 frontend.binds.push(bind(address)?);
                 Ok(())
             }
+            (
+                Section::Frontend(Frontend { options, .. })
+                | Section::Backend(_, Backend { options, .. }),
+                ["http-request", "disable-l7-retry", "unless", "{", "method", methods @ .., "}"],
+            ) => {
+                options.sent_again = Some(methods.iter().map(|&method| method.into()).collect());
+                Ok(())
+            }
             (Section::Frontend(frontend), ["default_backend", name]) => {
                 (*name).clone_into(&mut frontend.backend);
                 Ok(())
@@ -185,6 +195,9 @@ fn shared(options: &mut Options, words: &[&str], unknown: &str) -> Result<(), St
         ["option", name, ..] => option(options, name, true)?,
         ["no", "option", name] => option(options, name, false)?,
         ["timeout", name, time] => timeout(options, name, time)?,
+        // A connection that nobody cuts without a word needs no keep-alive.
+        ["srvtcpka-idle" | "srvtcpka-intvl", text] if time(text).is_some() => {}
+        ["srvtcpka-cnt", count] if count.parse::<u32>().is_ok() => {}
         ["retries", count] => {
             options.retries = count
                 .parse()
@@ -214,6 +227,7 @@ fn option(options: &mut Options, name: &str, on: bool) -> Result<(), String> {
                 _ => Connections::KeepAlive,
             };
         }
+        "srvtcpka" => {}
         name if LOGGING.contains(&name) => {}
         name => return Err(format!("unknown option '{name}'.")),
     }
@@ -273,12 +287,17 @@ fn server(name: &str, address: &str, mut rest: &[&str]) -> Result<Server, String
         address: host.parse().map_err(|_| wrong())?,
         port: port.parse().map_err(|_| wrong())?,
         check: None,
+        usage: Usage::Ready,
     };
     let mut check = USUAL_CHECK;
     while let [word, tail @ ..] = rest {
         rest = match (*word, tail) {
             ("check", tail) => {
                 server.check = Some(check);
+                tail
+            }
+            ("disabled", tail) => {
+                server.usage = Usage::Maint;
                 tail
             }
             ("inter", [text, tail @ ..]) if time(text).is_some() => {

@@ -107,9 +107,12 @@ fn whatever_it_depends_on_our_own_configuration_says_that_and_nothing_else() {
         let text = ours.render();
         let config = read(&text, "x").unwrap_or_else(|complaints| panic!("{complaints:?}\n{text}"));
         let [frontend] = &config.frontends[..] else { panic!("one front end\n{text}") };
-        let [server] = &config.backends[&frontend.backend].servers[..] else { panic!("{text}") };
+        let [server, detour] = &config.backends[&frontend.backend].servers[..] else {
+            panic!("two servers\n{text}")
+        };
         assert_eq!(frontend.binds, [(None, listen)], "{text}");
         assert_eq!((server.address, server.port), (ours.floating_ip, port), "{text}");
+        assert_eq!((server.usage, detour.usage), (Usage::Ready, Usage::Maint), "{text}");
     }
 }
 
