@@ -5,6 +5,7 @@
 #[cfg(feature = "kills")]
 mod answers;
 mod budgets;
+mod drain;
 mod harness;
 mod hosts;
 mod joined;

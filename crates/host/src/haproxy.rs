@@ -82,7 +82,9 @@ pub(crate) async fn detour(
     let detour = admin::server(&said, BACKEND, DETOUR);
     match (floating_ip, detour) {
         (Some(floating_ip), Some(detour))
-            if floating_ip.is_in_use == to.is_none() && detour.is_in_use == to.is_some() =>
+            if floating_ip.is_in_use == to.is_none()
+                && detour.is_in_use == to.is_some()
+                && to.is_none_or(|to| detour.address == to.to_string()) =>
         {
             if to.is_none() {
                 files.remove(DETOUR_MARKER).await?;
@@ -90,8 +92,10 @@ pub(crate) async fn detour(
             Ok(floating_ip.sessions)
         }
         _ => {
-            let words = said.split("\n\n").next().unwrap_or_default().trim();
-            let detail = format!("HAProxy did not do it: {words}");
+            let table = said.find("# pxname").unwrap_or(said.len());
+            let lines = said[..table].lines().map(str::trim).filter(|line| !line.is_empty());
+            let words: Vec<&str> = lines.collect();
+            let detail = format!("HAProxy did not do it: {}", words.join("; "));
             Err(failed(target.address, "sending users round the floating IP", detail))
         }
     }

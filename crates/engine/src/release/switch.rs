@@ -5,7 +5,7 @@
 
 use seachange_core::address::Address;
 use seachange_core::event::Event;
-use seachange_core::release::{Target, Transition};
+use seachange_core::release::{Kind, Target, Transition};
 use tokio::time::Instant;
 
 use super::{Halt, drain};
@@ -64,9 +64,15 @@ async fn move_to(
             "{left} requests on the old worker took longer than {:?} and are cut (deploy.drain)",
             transition.settings.drain
         )),
+        Err(trouble @ Trouble::Journal(_)) => return Err(Halt::Unsettled(trouble)),
         Err(trouble) => {
             drain::end(step).await;
-            return Err(Halt::of(step, trouble));
+            // Forward, users are best off where they are; on the way back they are not.
+            if worker == transition.to && transition.kind == Kind::Swap {
+                return Err(Halt::of(step, trouble));
+            }
+            let why = step.failure(trouble).causes.join(": ");
+            run.context.note(format!("requests in flight are not waited for: {why}"));
         }
     }
     let pace = Pace::steadfast(&run.context.patience, run.context.patience.action);

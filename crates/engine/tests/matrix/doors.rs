@@ -241,6 +241,9 @@ impl Host for WatchedHost<'_> {
         };
         if !running.iter().any(same) {
             self.watch.note(target.address, None);
+            if let Some(to) = self.watch.detour() {
+                self.watch.look_at_detour("a container is put where users are sent round to", to);
+            }
         }
         let call = self.inner.ensure_container(target, spec);
         let what = "put the container there";
@@ -282,6 +285,9 @@ impl Host for WatchedHost<'_> {
     }
 
     async fn detour(&self, target: &Target, to: Option<SocketAddrV4>) -> Result<u64, HostError> {
+        if let Some(to) = to {
+            self.watch.look_at_detour("a detour", *to.ip());
+        }
         let call = self.inner.detour(target, to);
         self.watch.changing("detour", call, failed(target.address, "detour")).await
     }

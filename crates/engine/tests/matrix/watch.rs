@@ -14,6 +14,7 @@ use seachange_engine::store::Log;
 use seachange_engine::store::memory::MemoryStore;
 use seachange_local_cloud::fault::{Effect, Rule};
 use seachange_local_cloud::in_process_host::served;
+use seachange_local_cloud::machine::haproxy::Usage;
 use seachange_local_cloud::world::World;
 use tokio::sync::Notify;
 
@@ -253,6 +254,28 @@ impl Watch {
         if moved && self.serves.load(Ordering::Relaxed) && passed < Some(SUCCESSES) {
             self.violation(format!("{when}: users were moved to what had not passed the gate"));
         }
+    }
+
+    /// Users are only ever sent round the floating IP to a container that has passed the gate.
+    pub(crate) fn look_at_detour(&self, when: &str, to: Ipv4Addr) {
+        if self.passed().get(&to).copied() < Some(SUCCESSES) {
+            self.violation(format!("{when}: it has not passed the gate"));
+        }
+    }
+
+    /// Where a load balancer sends users round the floating IP to, if one does.
+    pub(crate) fn detour(&self) -> Option<Ipv4Addr> {
+        let machines = self.world.topology().machines.into_iter();
+        machines
+            .filter_map(|(_, address)| {
+                self.world.with_machine(address, |machine, now| {
+                    let servers = machine.balancer(now)?.backends.into_values();
+                    let mut servers = servers.flat_map(|backend| backend.servers);
+                    let detour = servers.find(|server| server.name == "detour")?;
+                    (detour.usage == Usage::Ready).then_some(detour.address)
+                })?
+            })
+            .next()
     }
 
     /// A container was put on a host, or answered.

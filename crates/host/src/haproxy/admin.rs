@@ -10,12 +10,14 @@ use crate::ssh::{Door, Ssh, failed};
 const MOST_ANSWER: u64 = 1024 * 1024;
 
 /// A server as `show stat` has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Server {
     /// It gets new requests.
     pub(super) is_in_use: bool,
     /// Requests in flight.
     pub(super) sessions: u64,
+    /// Address and port.
+    pub(super) address: String,
 }
 
 /// Says a line of commands, separated by `;`. What comes back are words for people, and the tables that were asked for.
@@ -50,13 +52,14 @@ pub(super) fn server(said: &str, backend: &str, server: &str) -> Option<Server> 
     let mut lines = said.lines().skip_while(|line| !line.starts_with("# pxname,"));
     let header: Vec<&str> = lines.next()?.trim_start_matches("# ").split(',').collect();
     let column = |name: &str| header.iter().position(|column| *column == name);
-    let (status, sessions) = (column("status")?, column("scur")?);
+    let (status, sessions, address) = (column("status")?, column("scur")?, column("addr")?);
     let rows = lines.map(|line| line.split(',').collect::<Vec<_>>());
     let row = rows.into_iter().find(|row| row.starts_with(&[backend, server]))?;
     Some(Server {
         // Without a health check a server in use has the status `no check`.
         is_in_use: matches!(*row.get(status)?, "no check") || row.get(status)?.starts_with("UP"),
         sessions: row.get(sessions)?.parse().ok()?,
+        address: (*row.get(address)?).to_owned(),
     })
 }
 
@@ -66,17 +69,20 @@ mod tests {
 
     /// As HAProxy 2.6.12 says it, with the columns after the ones that are read left out.
     const SAID: &str = "IP changed from '127.0.0.1' to '127.0.0.9' by 'stats socket command'\n\n\n\n\
-        # pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,weight,\n\
+        # pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,addr,\n\
         users,FRONTEND,,,7,9,8000,9,0,0,0,0,0,,,,,OPEN,,\n\
-        live,floating_ip,0,0,3,9,,9,0,0,,0,,0,0,0,0,DRAIN,1,\n\
-        live,detour,0,0,4,9,,9,0,0,,0,,0,0,0,0,no check,1,\n\
-        live,BACKEND,0,0,7,9,800,9,0,0,0,0,,0,0,0,0,UP,1,\n\n";
+        live,floating_ip,0,0,3,9,,9,0,0,,0,,0,0,0,0,DRAIN,198.19.0.10:8080,\n\
+        live,detour,0,0,4,9,,9,0,0,,0,,0,0,0,0,no check,127.0.0.9:8080,\n\
+        live,BACKEND,0,0,7,9,800,9,0,0,0,0,,0,0,0,0,UP,,\n\n";
 
     #[test]
     fn servers_are_found_in_the_table_by_the_names_of_its_columns() {
         let find = |name| server(SAID, "live", name);
-        assert_eq!(find("floating_ip"), Some(Server { is_in_use: false, sessions: 3 }));
-        assert_eq!(find("detour"), Some(Server { is_in_use: true, sessions: 4 }));
+        let at = |address: &str, is_in_use, sessions| {
+            Some(Server { is_in_use, sessions, address: address.to_owned() })
+        };
+        assert_eq!(find("floating_ip"), at("198.19.0.10:8080", false, 3));
+        assert_eq!(find("detour"), at("127.0.0.9:8080", true, 4));
         assert_eq!(find("nobody"), None);
         assert_eq!(server("No such server.\n\n", "live", "detour"), None);
         let moved = SAID.replace("svname,qcur,qmax,scur", "svname,scur,qmax,qcur");

@@ -338,8 +338,9 @@ async fn administer(
                 let status = |in_use| if in_use { "no check" } else { "MAINT" };
                 let ((floating_ip, detour), count) = (world.in_use, world.in_flight);
                 format!(
-                    "\n\n\n# pxname,svname,qcur,qmax,scur,status,\n\
-                     live,floating_ip,0,0,{count},{},\nlive,detour,0,0,0,{},\n\n",
+                    "\n\n\n# pxname,svname,qcur,qmax,scur,status,addr,\n\
+                     live,floating_ip,0,0,{count},{},198.19.0.10:8080,\n\
+                     live,detour,0,0,0,{},198.18.0.9:8080,\n\n",
                     status(floating_ip),
                     status(detour)
                 )

@@ -11,8 +11,8 @@ use crate::machine::Machine;
 
 /// Where it listens.
 pub const SOCKET: &str = "/run/haproxy/admin.sock";
-/// Columns of `show stat` up to the last one that is read; the real one has many more.
-const COLUMNS: &str = "pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,";
+/// Columns of `show stat` that are read, and those before them; the real one has many more.
+const COLUMNS: &str = "pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,ereq,econ,eresp,wretr,wredis,status,addr,";
 
 /// Answers one line of commands. `in_flight` tells of a back end's server how many requests it has.
 pub fn answer(
@@ -94,8 +94,8 @@ fn statistics(machine: &Machine, now: Timestamp, in_flight: &dyn Fn(&str, &str) 
             };
             let _: std::fmt::Result = writeln!(
                 table,
-                "{backend},{},0,0,{sessions},0,,0,0,0,,0,,0,0,0,0,{status},",
-                server.name
+                "{backend},{},0,0,{sessions},0,,0,0,0,,0,,0,0,0,0,{status},{}:{},",
+                server.name, server.address, server.port
             );
         }
     }

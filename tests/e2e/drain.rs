@@ -1,0 +1,106 @@
+//! Requests in flight when the floating IP moves: waited for, and cut only when they outlive the drain.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::harness::{Sandbox, Served};
+
+const APPLY: &str = "apply -f webgui.yaml --auto-approve --var";
+
+/// The tutorial's stack with release 1.0, served, and where users come in.
+fn released(change: impl FnOnce(String) -> String) -> (Sandbox, Served, SocketAddr) {
+    let mut sandbox = Sandbox::new();
+    let served = sandbox.serve("");
+    sandbox.spec_for_served(change);
+    sandbox.run(&format!("{APPLY} VERSION=1.0")).code(0);
+    let world = served.world();
+    let droplets = world["droplets"].as_object().expect("droplets").values();
+    let mut balancers = droplets.filter(|droplet| droplet["name"] == "webgui-load-balancer");
+    let address = balancers.next().expect("a load balancer")["address"].clone();
+    let entrance = format!("{}:10080", address.as_str().expect("an address"));
+    (sandbox, served, entrance.parse().expect("an address"))
+}
+
+/// Sends a head, then the body piece by piece, one in 100 ms; the answer, or what there was of it.
+fn ask(entrance: SocketAddr, head: String, pieces: usize) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(entrance).expect("connected");
+        write!(stream, "{head}\r\nhost: www.gotcha-app.de\r\nconnection: close\r\n\r\n")
+            .expect("sent");
+        for _ in 0..pieces {
+            std::thread::park_timeout(Duration::from_millis(100));
+            if stream.write_all(&[b'x'; PIECE]).is_err() {
+                break;
+            }
+        }
+        let mut answer = Vec::new();
+        // A connection that is cut has said what it had to say.
+        drop(stream.read_to_end(&mut answer));
+        String::from_utf8_lossy(&answer).into_owned()
+    })
+}
+
+const PIECE: usize = 4096;
+
+fn slow(entrance: SocketAddr, millis: u32) -> JoinHandle<String> {
+    ask(entrance, format!("GET /slow?ms={millis} HTTP/1.1"), 0)
+}
+
+fn upload(entrance: SocketAddr, pieces: usize) -> JoinHandle<String> {
+    let length = pieces * PIECE;
+    ask(entrance, format!("POST /upload HTTP/1.1\r\ncontent-length: {length}"), pieces)
+}
+
+#[test]
+fn a_slow_answer_and_an_upload_are_finished_by_the_old_release() {
+    let (sandbox, _served, entrance) = released(|text| text);
+    // Longer than a swap takes without them.
+    for (command, old) in [
+        (format!("{APPLY} VERSION=1.1"), "1.0"),
+        ("rollback -f webgui.yaml --auto-approve".to_owned(), "1.1"),
+    ] {
+        let under_way = [slow(entrance, 4_000), upload(entrance, 40)];
+        let said = sandbox.run(&command).code(0);
+        let [slow, upload] = under_way.map(|asked| asked.join().expect("an answer"));
+        assert!(
+            slow.starts_with("HTTP/1.1 200") && slow.contains(&format!("{old} after")),
+            "{slow}\n{said}"
+        );
+        assert!(upload.contains(&format!("{old} took {} bytes", 40 * PIECE)), "{upload}\n{said}");
+        assert!(said.stderr.contains("requests in flight"), "{said}");
+    }
+}
+
+#[test]
+fn a_request_that_outlives_the_drain_is_cut_and_counted() {
+    let (sandbox, _served, entrance) = released(|text| text + "deploy: { drain: 200ms }\n");
+    // 32 KiB is more than a load balancer keeps, so it cannot be sent again.
+    let upload = upload(entrance, 60);
+    let said = sandbox.run(&format!("{APPLY} VERSION=1.1")).code(0);
+    let answer = upload.join().expect("an answer");
+    assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}\n{said}");
+    assert!(
+        said.stderr.contains("1 requests on the old worker")
+            || said.stderr.contains("1 request on the old worker"),
+        "{said}"
+    );
+    sandbox.run("plan -f webgui.yaml --var VERSION=1.1 --detailed-exitcode").code(0);
+}
+
+#[test]
+fn a_run_that_is_killed_on_the_detour_leaves_what_the_next_one_ends() {
+    let (sandbox, _served, entrance) = released(|text| text);
+    let under_way = upload(entrance, 60);
+    sandbox.kill_at(&format!("{APPLY} VERSION=1.1"), "requests in flight");
+    // Users are on the release that passed the gate, and the plan says that something is left.
+    let now = slow(entrance, 1).join().expect("an answer");
+    assert!(now.contains("1.1 after"), "{now}");
+    sandbox.run("plan -f webgui.yaml --var VERSION=1.1 --detailed-exitcode").code(2);
+    assert!(under_way.join().expect("an answer").contains("1.0 took"));
+    sandbox.run(&format!("{APPLY} VERSION=1.0")).code(0);
+    let now = slow(entrance, 1).join().expect("an answer");
+    assert!(now.contains("1.0 after"), "{now}");
+    sandbox.run("plan -f webgui.yaml --var VERSION=1.0 --detailed-exitcode").code(0);
+}
