@@ -1,13 +1,15 @@
 //! What a droplet's first boot installs: the cloud-init text.
 //!
-//! It is plain, complete and free of secrets: anyone on the droplet can read it later. It names only Debian's and
+//! It is plain and complete, and anyone on the droplet can read it later. Its only secret is the host key for the first
+//! contact, which is worth nothing once that has replaced it. It names only Debian's and
 //! Ubuntu's own packages, so that nothing it depends on can vanish. Changing a text here means that droplets created
 //! with the old one differ from new ones; that alone is never a reason to replace them.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::host::Service;
+use crate::host::{FirstHostKey, Service};
+use crate::secret::Secret;
 
 /// What a first boot installs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +41,7 @@ runcmd:
 
 impl Bootstrap {
     /// The cloud-init text, if there is one.
-    pub fn user_data(self) -> Option<&'static str> {
+    pub fn text(self) -> Option<&'static str> {
         match self {
             Self::Nothing => None,
             Self::Docker => Some(DOCKER),
@@ -47,9 +49,22 @@ impl Bootstrap {
         }
     }
 
-    /// SHA-256 of the text, hex: the API never gives the text back.
+    /// The same with a key pair for SSH to show from the beginning. cloud-init makes no others then, and removes those of
+    /// the image.
+    pub fn user_data(self, key: Option<&FirstHostKey>) -> Option<Secret> {
+        let text = self.text()?;
+        let Some(key) = key else { return Some(Secret::new(text)) };
+        let mut text = format!("{text}ssh_deletekeys: true\nssh_keys:\n  ed25519_private: |\n");
+        for line in key.private.expose().lines() {
+            text.extend(["    ", line, "\n"]);
+        }
+        text.extend(["  ed25519_public: ", &key.public.0, "\n"]);
+        Some(Secret::new(text))
+    }
+
+    /// SHA-256 of the text without a key, hex: the API never gives the text back.
     pub fn digest(self) -> Option<String> {
-        self.user_data().map(|text| hex(&Sha256::digest(text.as_bytes())))
+        self.text().map(|text| hex(&Sha256::digest(text.as_bytes())))
     }
 
     /// The service whose answer ends the first boot.

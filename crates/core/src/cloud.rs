@@ -9,6 +9,8 @@ use std::net::Ipv4Addr;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::secret::Secret;
+
 /// A droplet's id.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
@@ -98,8 +100,8 @@ pub struct DropletCreate {
     pub ssh_keys: Vec<String>,
     /// Tags; missing ones are created by the cloud.
     pub tags: Vec<String>,
-    /// cloud-init user data, at most 64 KiB. Holds no secret.
-    pub user_data: Option<String>,
+    /// cloud-init user data, at most 64 KiB. It may hold the host key for the first contact.
+    pub user_data: Option<Secret>,
 }
 
 /// A reserved IP (once "floating IP").

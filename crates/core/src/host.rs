@@ -18,13 +18,37 @@ use crate::secret::Secret;
 #[serde(transparent)]
 pub struct HostKey(pub String);
 
+/// The key pair a droplet shows at the first contact. It goes in by user-data, which others can read, so it is
+/// replaced before anything relies on it for long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstHostKey {
+    /// What is pinned.
+    pub public: HostKey,
+    /// The private half, in OpenSSH's format. It is in memory and in the create request, and nowhere else.
+    pub private: Secret,
+}
+
 /// Where a host is and which key it must show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Public address.
     pub address: Ipv4Addr,
-    /// The pinned key; `None` only for the first contact with a droplet that was created in this run or never reached.
+    /// The pinned key; `None` only for the first contact with a droplet that was adopted by its mark alone.
     pub host_key: Option<HostKey>,
+    /// The key that is about to replace the pinned one, or has done so already: it is as good.
+    pub next_host_key: Option<HostKey>,
+}
+
+impl Target {
+    /// The keys the host may show, the pinned one first; without any it is trusted with whatever it shows.
+    pub fn host_keys(&self) -> impl Iterator<Item = &HostKey> {
+        self.host_key.iter().chain(&self.next_host_key)
+    }
+
+    /// Whether the host may show this key.
+    pub fn accepts(&self, shown: &HostKey) -> bool {
+        self.host_key.is_none() || self.host_keys().any(|key| key == shown)
+    }
 }
 
 /// How far the first boot is.
@@ -248,6 +272,14 @@ pub enum HostError {
 /// All hosts of a stack, reached over SSH.
 #[async_trait]
 pub trait Host: Send + Sync {
+    /// A new key pair for the droplets of one create request to show at the first contact. Asks nobody.
+    fn first_host_key(&self) -> FirstHostKey;
+    /// Makes a key pair on the host, beside the one in use, unless there is one already; answers its public half.
+    /// Dead in between: nothing, or a pair that the next call answers. What the host shows is as before.
+    async fn next_host_key(&self, target: &Target) -> Result<HostKey, HostError>;
+    /// Makes the host show the key made by [`Host::next_host_key`] and no other, and forgets kept connections.
+    /// Harmless twice. Dead in between: the host shows one of the two, and the next call goes on from there.
+    async fn use_next_host_key(&self, target: &Target) -> Result<(), HostError>;
     /// One attempt to contact the host and to see how far it is. Changes nothing.
     async fn contact(&self, target: &Target, service: Service) -> Result<Contact, HostError>;
     /// The stack's containers, running or not, newest first. Changes nothing.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::cloud::DropletId;
+use crate::host::HostKey;
 use crate::release::Transition;
 use crate::state::{Deployed, Release, Resource};
 
@@ -42,6 +43,9 @@ pub enum OperationKind {
         ssh_keys: Vec<String>,
         /// SHA-256 of the cloud-init text, if there is one.
         user_data: Option<String>,
+        /// The public half of the key that the droplets show at the first contact.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host_key: Option<HostKey>,
     },
     /// A reserved IP, found by the droplet it points to.
     ReserveIp {

@@ -323,7 +323,7 @@ pub enum Effect {
         /// What they shall be.
         template: DropletTemplate,
     },
-    /// Waits until the droplet's first boot is over, and pins its host key.
+    /// Waits until the droplet's first boot is over, and replaces the host key of its first contact.
     PrepareHost {
         /// The droplet.
         address: Address,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 use crate::cloud::{DropletId, RecordId, SshKeyId};
-use crate::host::HostKey;
+use crate::host::{HostKey, Target};
 use crate::image::{Digest, ImageRef};
 use crate::journal::{Change, Entry, Operation, OperationId};
 use crate::release::Transition;
@@ -100,12 +100,27 @@ pub struct Droplet {
     pub user_data: Option<String>,
     /// Public address, once known.
     pub ipv4: Option<Ipv4Addr>,
-    /// The host key pinned at the first contact.
+    /// The pinned host key. Until the droplet is ready it is the one that went in by user-data; `None` if it was adopted
+    /// by its mark alone.
     pub host_key: Option<HostKey>,
+    /// A key generated on the droplet, written down before the droplet shows it: from then on it may show either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_host_key: Option<HostKey>,
     /// The first boot was seen to end well.
     pub ready: bool,
     /// SHA-256 of the load balancer configuration last installed.
     pub config: Option<String>,
+}
+
+impl Droplet {
+    /// How to reach it from within, once its address is known.
+    pub fn target(&self) -> Option<Target> {
+        Some(Target {
+            address: self.ipv4?,
+            host_key: self.host_key.clone(),
+            next_host_key: self.next_host_key.clone(),
+        })
+    }
 }
 
 /// What was put on a worker.

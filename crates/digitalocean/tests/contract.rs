@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use seachange_core::cloud::{
     ActionId, Cloud as _, DnsRecordWrite, DropletCreate, DropletId, RecordId, SshKeyId,
 };
+use seachange_core::secret::Secret;
 use seachange_digitalocean::wire::{self, Envelope};
 use serde_json::{Value, json};
 
@@ -75,7 +76,7 @@ async fn every_verb_sends_what_the_file_takes_and_reads_what_it_answers() {
         image: "ubuntu-24-04-x64".to_owned(),
         ssh_keys: vec!["3b:16:bf".to_owned()],
         tags: vec!["seachange:demo".to_owned()],
-        user_data: Some("#cloud-config\n".to_owned()),
+        user_data: Some(Secret::new("#cloud-config\n")),
     };
     let record = |kind: &str, data: &str| DnsRecordWrite {
         kind: kind.to_owned(),

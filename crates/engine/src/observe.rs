@@ -279,11 +279,15 @@ async fn look(
         return unseen("it is not running".to_owned());
     };
     let pinned = state.droplet(&address).filter(|known| known.id == droplet.id);
-    let mut target =
-        Target { address: ipv4, host_key: pinned.and_then(|known| known.host_key.clone()) };
+    let mut target = Target {
+        address: ipv4,
+        host_key: pinned.and_then(|known| known.host_key.clone()),
+        next_host_key: pinned.and_then(|known| known.next_host_key.clone()),
+    };
+    let was_ready = pinned.is_some_and(|known| known.ready);
     let service = if address == Address::LoadBalancer { Service::Haproxy } else { Service::Docker };
     let seen = async {
-        if target.host_key.is_none() {
+        if target.host_key.is_none() || !was_ready {
             let contact = host.contact(&target, service).await?;
             if contact.boot != Boot::Ready {
                 return Ok(unseen("its first boot has not ended".to_owned()));

@@ -200,11 +200,8 @@ impl<'r> Step<'r> {
 
     /// How to reach a droplet from within.
     pub(crate) fn target(&self, address: &Address) -> Result<Target, Trouble> {
-        let droplet = self.droplet(address)?;
-        let ipv4 = droplet
-            .ipv4
-            .ok_or_else(|| Trouble::Missing(format!("{address} has no address yet")))?;
-        Ok(Target { address: ipv4, host_key: droplet.host_key })
+        let target = self.droplet(address)?.target();
+        target.ok_or_else(|| Trouble::Missing(format!("{address} has no address yet")))
     }
 
     /// The hosts.
@@ -274,7 +271,7 @@ fn help(trouble: &Trouble) -> String {
             "correct the spec, then: seachange plan"
         }
         Trouble::Host(HostError::WrongHostKey { .. }) => {
-            "find out why the key changed; if the droplet was rebuilt by you: seachange apply --replace ADDRESS"
+            "somebody else may answer at this address, and nothing was sent to it; find out why, or let a new droplet take its place: seachange apply --replace ADDRESS"
         }
         Trouble::Journal(_) => "find out who else works on this stack: seachange lock status",
         Trouble::Cloud(_) | Trouble::Host(_) | Trouble::Cut(_) | Trouble::Missing(_) => {

@@ -74,6 +74,8 @@ pub(crate) struct Inner {
     pub(crate) keys: Vec<SshKey>,
     pub(crate) containers: BTreeMap<Ipv4Addr, Container>,
     pub(crate) configs: BTreeMap<Ipv4Addr, String>,
+    /// Where a droplet shows a key of its own already.
+    pub(crate) own_keys: BTreeSet<Ipv4Addr>,
     pub(crate) faults: BTreeMap<u64, Fault>,
     pub(crate) changes: u64,
     pub(crate) requests: u64,

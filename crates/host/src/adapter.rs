@@ -5,15 +5,15 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use async_trait::async_trait;
 use seachange_core::host::{
-    Contact, Container, ContainerSpec, Credentials, Host, HostError, Installed, Probe,
-    ProbeOutcome, PullProgress, Service, Target,
+    Contact, Container, ContainerSpec, Credentials, FirstHostKey, Host, HostError, HostKey,
+    Installed, Probe, ProbeOutcome, PullProgress, Service, Target,
 };
 use seachange_core::image::{Digest, ImageRef};
 
 use crate::engine::{Engine, containers, logs, pull};
 use crate::ssh::keys::KeyError;
 use crate::ssh::{Config, Ssh};
-use crate::{boot, haproxy, probe};
+use crate::{boot, haproxy, host_key, probe};
 
 /// All droplets of a stack, over SSH. Connections are kept until [`Host::forget`] or the end of this value.
 pub struct SshHost {
@@ -39,6 +39,18 @@ impl fmt::Debug for SshHost {
 
 #[async_trait]
 impl Host for SshHost {
+    fn first_host_key(&self) -> FirstHostKey {
+        host_key::first()
+    }
+
+    async fn next_host_key(&self, target: &Target) -> Result<HostKey, HostError> {
+        host_key::make_next(&self.ssh, target).await
+    }
+
+    async fn use_next_host_key(&self, target: &Target) -> Result<(), HostError> {
+        host_key::use_next(&self.ssh, target).await
+    }
+
     async fn contact(&self, target: &Target, service: Service) -> Result<Contact, HostError> {
         boot::contact(&self.ssh, target, service).await
     }

@@ -5,13 +5,14 @@
 //! secret on its disk. The crate knows neither the cloud that made the droplets nor plans nor state: it does what one
 //! call of [`Host`](seachange_core::host::Host) or [`Registry`](seachange_core::host::Registry) says.
 //!
-//! Reading order: `ssh` (keys, session, exec, files), `engine` (Docker), `haproxy`, `boot`, `probe`, `registry`, and
+//! Reading order: `ssh` (keys, session, exec, files), `engine` (Docker), `haproxy`, `host_key`, `boot`, `probe`, `registry`, and
 //! `adapter`, where they become the two traits.
 
 mod adapter;
 mod boot;
 mod engine;
 mod haproxy;
+mod host_key;
 mod http1;
 mod probe;
 mod registry;

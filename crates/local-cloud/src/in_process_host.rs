@@ -9,17 +9,22 @@ mod route;
 use std::cmp::Reverse;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use russh::keys::{HashAlg, PublicKey};
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use russh::keys::{HashAlg, PrivateKey, PublicKey};
 use seachange_core::bootstrap::hex;
 use seachange_core::host::{
-    Boot, Contact, Container, ContainerSpec, ContainerState, Credentials, Host, HostError, HostKey,
-    Installed, Probe, ProbeOutcome, PullProgress, Registry, RegistryError, Route, Service, Target,
+    Boot, Contact, Container, ContainerSpec, ContainerState, Credentials, FirstHostKey, Host,
+    HostError, HostKey, Installed, Probe, ProbeOutcome, PullProgress, Registry, RegistryError,
+    Route, Service, Target,
 };
 use seachange_core::image::{Digest, ImageRef};
+use seachange_core::secret::Secret;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -27,13 +32,15 @@ use crate::fault::{self, Effect};
 use crate::images::{Images, NotHad};
 use crate::machine::containers::{self, EngineError, Env, Force, NewContainer, Restart, State};
 use crate::machine::haproxy::admin;
-use crate::machine::{HAPROXY_CONFIG, Machine, Setup, shell};
+use crate::machine::{HAPROXY_CONFIG, HOST_KEY, Machine, Setup, shell};
 use crate::world::World;
 
 pub use route::served;
 
 /// Every label of ours begins with it on the engine.
 const LABEL_PREFIX: &str = "seachange.";
+/// Where a machine's next host key lies.
+const NEXT_KEY: &str = "/etc/ssh/seachange_next_host_key";
 /// Enough to find a release's mark in a page, as over a socket.
 const MOST_BODY: usize = 4 * 1024;
 
@@ -55,6 +62,7 @@ pub struct Config {
 pub struct InProcessHost {
     world: Arc<World>,
     config: Config,
+    first_keys: Arc<AtomicU64>,
 }
 
 /// The registry of a world.
@@ -67,7 +75,7 @@ pub struct InProcessRegistry {
 impl InProcessHost {
     /// The hosts of this world.
     pub fn new(world: Arc<World>, config: Config) -> Self {
-        Self { world, config }
+        Self { world, config, first_keys: Arc::default() }
     }
 
     /// The registry they pull from.
@@ -124,7 +132,7 @@ impl InProcessHost {
                 return Err(unreachable("connection refused"));
             }
             let shown = machine.host_key();
-            if let Some(expected) = target.host_key.as_ref().filter(|key| **key != shown) {
+            if let Some(expected) = target.host_key.as_ref().filter(|_| !target.accepts(&shown)) {
                 let (expected, observed) = (fingerprint(expected), fingerprint(&shown));
                 return Err(HostError::WrongHostKey { address, expected, observed });
             }
@@ -160,6 +168,44 @@ impl InProcessHost {
 
 #[async_trait]
 impl Host for InProcessHost {
+    fn first_host_key(&self) -> FirstHostKey {
+        let number = self.first_keys.fetch_add(1, Ordering::Relaxed);
+        let seed = Sha256::digest(format!("first host key {number}"));
+        let pair = PrivateKey::from(Ed25519Keypair::from_seed(&seed.into()));
+        let private = pair.to_openssh(LineEnding::LF).map(|text| text.to_string());
+        FirstHostKey {
+            public: HostKey(pair.public_key().to_openssh().unwrap_or_default()),
+            private: Secret::new(private.unwrap_or_default()),
+        }
+    }
+
+    async fn next_host_key(&self, target: &Target) -> Result<HostKey, HostError> {
+        let made = self.on(target, "next_host_key", |machine, now| {
+            let make =
+                format!("test -f {NEXT_KEY} || ssh-keygen -q -t ed25519 -N '' -C '' -f {NEXT_KEY}");
+            let output = shell::run(machine, now, &format!("{make} && cat {NEXT_KEY}.pub"));
+            match output.status {
+                0 => Ok(HostKey(String::from_utf8_lossy(&output.stdout).trim().to_owned())),
+                _ => Err(failed(target, "ssh-keygen", output.stderr)),
+            }
+        });
+        made.await?
+    }
+
+    async fn use_next_host_key(&self, target: &Target) -> Result<(), HostError> {
+        let used = self.on(target, "use_next_host_key", |machine, now| {
+            let moved = ["", ".pub"].map(|half| {
+                format!("test -f {NEXT_KEY}{half} && mv -f {NEXT_KEY}{half} {HOST_KEY}{half}")
+            });
+            let line = format!("{}; systemctl reload ssh", moved.join("; "));
+            match shell::run(machine, now, &line) {
+                output if output.status == 0 => Ok(()),
+                output => Err(failed(target, "systemctl reload ssh", output.stderr)),
+            }
+        });
+        used.await?
+    }
+
     async fn contact(&self, target: &Target, service: Service) -> Result<Contact, HostError> {
         self.on(target, "contact", |machine, now| {
             let is_up = match service {

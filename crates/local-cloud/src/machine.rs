@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use russh::keys::PrivateKey;
+use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use seachange_core::cloud::DropletId;
 use seachange_core::host::HostKey;
@@ -23,11 +24,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use containers::Engine;
-use files::Files;
+use files::{FileError, Files};
 use haproxy::{Server, Usage};
 
 /// Where HAProxy's configuration lies.
 pub const HAPROXY_CONFIG: &str = "/etc/haproxy/haproxy.cfg";
+/// Where SSH's host key lies.
+pub const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
 /// The engine's socket.
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
@@ -60,11 +63,14 @@ pub struct Machine {
     #[serde(default)]
     servers: BTreeMap<String, (Ipv4Addr, u16, Usage)>,
     revision: u64,
+    /// The private key that SSH has read last; none if the image made its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    active_host_key: Option<String>,
     #[serde(skip)]
     shown: Shown,
 }
 
-/// The host key once it was asked for. It follows from id and seed, but making it is slow, and it is asked for often.
+/// The host key once it was asked for. It follows from the fields, but making it is slow, and it is asked for often.
 #[derive(Debug, Clone, Default)]
 struct Shown(OnceLock<HostKey>);
 
@@ -108,7 +114,7 @@ impl Machine {
         timings: &BootTimings,
         seed: u64,
     ) -> Self {
-        Self {
+        let mut machine = Self {
             id,
             seed,
             ssh_at: at + timings.ssh,
@@ -121,8 +127,16 @@ impl Machine {
             reloads: 0,
             servers: BTreeMap::new(),
             revision: 0,
+            active_host_key: None,
             shown: Shown::default(),
+        };
+        if let Some(key) = user_data.and_then(ssh_key)
+            && machine.files.write(HOST_KEY, key.into()).is_ok()
+        {
+            // A key that cannot be read leaves the image's own, as it does with sshd.
+            machine.reload_ssh();
         }
+        machine
     }
 
     /// Carries out what is due by now. Called before anything that reads or changes files.
@@ -183,10 +197,51 @@ impl Machine {
         self.id
     }
 
-    /// Its host key pair: the same for the same droplet and seed, for ever.
+    /// The host key pair in use: the one SSH has read last, else the image's own, which follows from droplet and seed.
     pub fn private_host_key(&self) -> PrivateKey {
-        let seed = Sha256::digest(format!("host key of {} with seed {}", self.id, self.seed));
+        let read = self.active_host_key.as_ref();
+        read.and_then(|text| PrivateKey::from_openssh(text).ok())
+            .unwrap_or_else(|| self.made_key("host key"))
+    }
+
+    /// A key pair that follows from droplet, seed and name.
+    fn made_key(&self, name: &str) -> PrivateKey {
+        let seed = Sha256::digest(format!("{name} of {} with seed {}", self.id, self.seed));
         Ed25519Keypair::from_seed(&seed.into()).into()
+    }
+
+    /// Makes a key pair in two files, as `ssh-keygen` does. Another one each time.
+    pub(crate) fn generate_key(&mut self, path: &str) -> Result<(), FileError> {
+        let pair = self.made_key(&format!("key {}", self.revision));
+        // An Ed25519 key always has a text.
+        let private = pair.to_openssh(LineEnding::LF).unwrap_or_default();
+        let public = pair.public_key().to_openssh().unwrap_or_default();
+        self.files.write(path, private.as_bytes().to_vec())?;
+        self.files.get_mut(path)?.mode = 0o600;
+        self.files.write(&format!("{path}.pub"), format!("{public}\n").into())?;
+        self.touch();
+        Ok(())
+    }
+
+    /// Makes SSH read its key again; one that cannot be read leaves it as it is. Whether it was read.
+    pub fn reload_ssh(&mut self) -> bool {
+        let Ok(file) = self.files.get(HOST_KEY) else { return false };
+        let text = String::from_utf8_lossy(&file.bytes).into_owned();
+        if PrivateKey::from_openssh(&text).is_err() {
+            return false;
+        }
+        self.active_host_key = Some(text);
+        self.shown = Shown::default();
+        self.touch();
+        true
+    }
+
+    /// From now on somebody else answers at this machine's address: another host key, and no way to learn the right one.
+    pub fn impersonate(&mut self) {
+        let strange = self.made_key("impostor");
+        self.active_host_key = strange.to_openssh(LineEnding::LF).ok().map(|text| text.to_string());
+        self.shown = Shown::default();
+        self.touch();
     }
 
     /// The public half, as in `known_hosts`.
@@ -294,6 +349,14 @@ impl Machine {
     fn touch(&mut self) {
         self.revision += 1;
     }
+}
+
+/// The private host key in a cloud-config: the block below `ed25519_private:`.
+fn ssh_key(user_data: &str) -> Option<String> {
+    let mut lines = user_data.lines().skip_while(|line| line.trim() != "ed25519_private: |");
+    lines.next()?;
+    let block = lines.map_while(|line| line.strip_prefix("    "));
+    Some(block.flat_map(|line| [line, "\n"]).collect())
 }
 
 impl Packages {

@@ -48,11 +48,10 @@ async fn logs(session: &Session, arguments: &Logs, printer: Printer) -> Result<u
         return Err(Failure::new(format!("the stack {} has no such worker", session.spec.stack))
             .help("seachange status says which there are"));
     };
-    let Some(address) = droplet.ipv4 else {
+    let Some(target) = droplet.target() else {
         return Err(Failure::new(format!("droplet.worker[{worker}] has no address yet"))
             .help("seachange apply finishes it"));
     };
-    let target = Target { address, host_key: droplet.host_key.clone() };
     let lines = newest(host, &target, session, arguments.lines)
         .await
         .context(|| format!("cannot read the logs of droplet.worker[{worker}]"))?;

@@ -255,6 +255,7 @@ fn adopted(desired: &Desired, address: &Address, seen: &cloud::Droplet) -> Dropl
         user_data: None,
         ipv4: seen.public_ipv4,
         host_key: None,
+        next_host_key: None,
         ready: false,
         config: None,
     }

@@ -187,6 +187,7 @@ impl World {
             user_data: template.bootstrap.digest(),
             ipv4,
             host_key: None,
+            next_host_key: None,
             ready: false,
             config: None,
         };

@@ -1,7 +1,8 @@
 //! Bodies of requests.
 
 use seachange_core::cloud::DropletId;
-use serde::Serialize;
+use seachange_core::secret::Secret;
+use serde::{Serialize, Serializer};
 
 /// Any body that this client sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,8 +39,13 @@ pub struct DropletCreate {
     pub image: String,
     pub ssh_keys: Vec<String>,
     pub tags: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_data: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed")]
+    pub user_data: Option<Secret>,
+}
+
+/// A secret serialises itself nowhere else.
+fn exposed<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
 }
 
 /// A new tag.

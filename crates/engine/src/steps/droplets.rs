@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use seachange_core::address::Address;
+use seachange_core::bootstrap::Bootstrap;
 use seachange_core::cloud::{self, CloudError, DropletCreate, DropletId, DropletStatus};
 use seachange_core::event::Outcome;
 use seachange_core::host::Target;
@@ -62,9 +63,15 @@ async fn one_attempt(
 ) -> Result<(BTreeSet<Address>, bool), Trouble> {
     let run = step.run;
     let stack = run.context.stack;
+    // One pair a request, since all of its droplets share one user-data. Who adopts them must know what they show.
+    let key = match (template.bootstrap, run.context.host) {
+        (Bootstrap::Nothing, _) | (_, None) => None,
+        (Bootstrap::Docker | Bootstrap::Haproxy, Some(host)) => Some(host.first_host_key()),
+    };
     let kind = OperationKind::CreateDroplets {
         ssh_keys: template.ssh_keys.clone(),
         user_data: template.bootstrap.digest(),
+        host_key: key.as_ref().map(|key| key.public.clone()),
     };
     let operation = step.begin(kind.clone(), addresses).await?;
     let mut tags = template.tags.clone();
@@ -80,7 +87,7 @@ async fn one_attempt(
         image: template.image.clone(),
         ssh_keys: template.ssh_keys.clone(),
         tags,
-        user_data: template.bootstrap.user_data().map(str::to_owned),
+        user_data: template.bootstrap.user_data(key.as_ref()),
     };
     let pace = step.pace(run.context.patience.action);
     let sent = step.send(&pace, async |cloud| cloud.create_droplets(&request).await).await;
@@ -150,7 +157,9 @@ pub(crate) fn changes(
     created: &[cloud::Droplet],
     depose: impl Fn(&Address) -> bool,
 ) -> Vec<Change> {
-    let OperationKind::CreateDroplets { ssh_keys, user_data } = kind else { return Vec::new() };
+    let OperationKind::CreateDroplets { ssh_keys, user_data, host_key } = kind else {
+        return Vec::new();
+    };
     let mut by_name: BTreeMap<&str, &cloud::Droplet> = BTreeMap::new();
     for droplet in created {
         let first = by_name.entry(&droplet.name).or_insert(droplet);
@@ -178,7 +187,8 @@ pub(crate) fn changes(
                 ssh_keys: ssh_keys.clone(),
                 user_data: user_data.clone(),
                 ipv4: droplet.public_ipv4,
-                host_key: None,
+                host_key: host_key.clone(),
+                next_host_key: None,
                 ready: false,
                 config: None,
             }),

@@ -9,6 +9,7 @@ use seachange_core::cloud::*;
 use seachange_core::host::*;
 use seachange_core::image::{Digest, ImageRef};
 use seachange_core::names;
+use seachange_core::state::Resource;
 use seachange_core::store::{Created, StateStore, StoreError};
 use seachange_engine::store::memory::MemoryStore;
 use seachange_local_cloud::in_process::InProcess;
@@ -208,6 +209,32 @@ fn failed(address: Ipv4Addr, what: &str) -> impl Fn(Fault) -> HostError + Send +
 
 #[async_trait]
 impl Host for WatchedHost<'_> {
+    fn first_host_key(&self) -> FirstHostKey {
+        self.inner.first_host_key()
+    }
+
+    async fn next_host_key(&self, target: &Target) -> Result<HostKey, HostError> {
+        let call = self.inner.next_host_key(target);
+        let what = "make the next host key";
+        self.watch.changing(what, call, failed(target.address, what)).await
+    }
+
+    async fn use_next_host_key(&self, target: &Target) -> Result<(), HostError> {
+        let durable = self.watch.durable();
+        let known = durable.resources.values().any(|resource| match resource {
+            Resource::Droplet(droplet) => {
+                droplet.next_host_key.is_some() && droplet.next_host_key == target.next_host_key
+            }
+            _ => false,
+        });
+        let what = "use the next host key";
+        if !known {
+            self.watch.violation(format!("{what}: it is not durable"));
+        }
+        let call = self.inner.use_next_host_key(target);
+        self.watch.changing(what, call, failed(target.address, what)).await
+    }
+
     async fn contact(&self, target: &Target, service: Service) -> Result<Contact, HostError> {
         self.inner.contact(target, service).await
     }

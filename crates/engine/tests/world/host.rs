@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use seachange_core::host::{
-    Boot, Contact, Container, ContainerSpec, ContainerState, Credentials, Host, HostError, HostKey,
-    Installed, Probe, ProbeOutcome, PullProgress, Route, Service, Target,
+    Boot, Contact, Container, ContainerSpec, ContainerState, Credentials, FirstHostKey, Host,
+    HostError, HostKey, Installed, Probe, ProbeOutcome, PullProgress, Route, Service, Target,
 };
 use seachange_core::image::{Digest, ImageRef};
+use seachange_core::secret::Secret;
 use tokio::time::Instant;
 
 use super::{ADDRESS, BOOT, READY, World};
@@ -25,10 +26,38 @@ impl World {
         let (_, born, _) = inner.droplet_at(target.address).ok_or_else(refused)?;
         Ok(*born + BOOT + ADDRESS)
     }
+
+    /// The key that a droplet shows.
+    fn shown(&self, target: &Target) -> HostKey {
+        let first = !self.inner().own_keys.contains(&target.address);
+        if first { self.first_host_key().public } else { own_key(target.address) }
+    }
+}
+
+fn own_key(address: Ipv4Addr) -> HostKey {
+    HostKey(format!("ssh-ed25519 {address}"))
 }
 
 #[async_trait]
 impl Host for World {
+    fn first_host_key(&self) -> FirstHostKey {
+        FirstHostKey {
+            public: HostKey("ssh-ed25519 first".to_owned()),
+            private: Secret::new("the first key's private half"),
+        }
+    }
+
+    async fn next_host_key(&self, target: &Target) -> Result<HostKey, HostError> {
+        self.reach(target)?;
+        Ok(own_key(target.address))
+    }
+
+    async fn use_next_host_key(&self, target: &Target) -> Result<(), HostError> {
+        self.reach(target)?;
+        self.inner().own_keys.insert(target.address);
+        Ok(())
+    }
+
     async fn contact(&self, target: &Target, _: Service) -> Result<Contact, HostError> {
         let up = self.reach(target)?;
         let boot = if Instant::now() >= up + READY {
@@ -36,7 +65,13 @@ impl Host for World {
         } else {
             Boot::Running { detail: "modules-final".to_owned() }
         };
-        Ok(Contact { host_key: HostKey(format!("ssh-ed25519 {}", target.address)), boot })
+        let host_key = self.shown(target);
+        if !target.accepts(&host_key) {
+            let HostKey(expected) = target.host_key.clone().unwrap_or(HostKey(String::new()));
+            let (address, HostKey(observed)) = (target.address, host_key);
+            return Err(HostError::WrongHostKey { address, expected, observed });
+        }
+        Ok(Contact { host_key, boot })
     }
 
     async fn containers(&self, target: &Target, _: &str) -> Result<Vec<Container>, HostError> {

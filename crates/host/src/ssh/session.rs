@@ -43,12 +43,10 @@ impl Connection {
 
     /// Alive as far as known, and to a host that has shown the key the target wants.
     pub(super) fn serves(&self, target: &Target) -> bool {
-        let right_key = match &target.host_key {
-            None => true,
-            Some(pinned) => {
-                parse(pinned).is_ok_and(|pinned| pinned.key_data() == self.shown.key_data())
-            }
+        let is_shown = |key: &HostKey| {
+            parse(key).is_ok_and(|accepted| accepted.key_data() == self.shown.key_data())
         };
+        let right_key = target.host_key.is_none() || target.host_keys().any(is_shown);
         right_key && !self.handle.is_closed()
     }
 
@@ -96,12 +94,9 @@ async fn handshake(
 ) -> Result<Connection, HostError> {
     let address = target.address;
     let unreachable = |detail| HostError::Unreachable { address, detail };
-    let expected = match &target.host_key {
-        None => None,
-        Some(text) => Some(
-            parse(text).map_err(|error| failed(address, "reading the recorded host key", error))?,
-        ),
-    };
+    let expected: Result<Vec<PublicKey>, _> = target.host_keys().map(parse).collect();
+    let expected =
+        expected.map_err(|error| failed(address, "reading the recorded host key", error))?;
     let socket = config.dial.socket(address, config.ssh_port);
     let stream = TcpStream::connect(socket).await.map_err(|error| unreachable(io_words(&error)))?;
     if let Err(error) = stream.set_nodelay(true) {
@@ -113,7 +108,7 @@ async fn handshake(
             "SSH-2.0-seachange_",
             env!("CARGO_PKG_VERSION")
         ))),
-        preferred: prefer(expected.as_ref()),
+        preferred: prefer(expected.first()),
         keepalive_interval: Some(KEEPALIVE_INTERVAL),
         keepalive_max: KEEPALIVES_UNANSWERED,
         ..client::Config::default()
@@ -134,7 +129,8 @@ async fn handshake(
 
 /// Watches the host key.
 pub(crate) struct Pin {
-    expected: Option<PublicKey>,
+    /// The recorded key, and the one that is to replace it.
+    expected: Vec<PublicKey>,
     shown: Arc<OnceLock<PublicKey>>,
 }
 
@@ -161,12 +157,14 @@ impl client::Handler for Pin {
         shown: &PublicKeyOrCertificate,
     ) -> Result<bool, HandshakeError> {
         let shown = shown.public_key();
-        // Without a recorded key the first one shown holds for the life of the connection, re-keying included.
-        let expected = self.expected.get_or_insert_with(|| shown.clone());
-        if expected.key_data() != shown.key_data() {
+        if let Some(expected) = self.expected.first()
+            && self.expected.iter().all(|expected| expected.key_data() != shown.key_data())
+        {
             let (expected, observed) = (fingerprint(expected), fingerprint(&shown));
             return Err(HandshakeError::WrongKey { expected, observed });
         }
+        // Whichever it was, it holds for the life of the connection, re-keying included.
+        self.expected = vec![shown.clone()];
         self.shown.get_or_init(|| shown);
         Ok(true)
     }

@@ -107,7 +107,7 @@ async fn a_host_that_accepts_and_says_nothing_is_unreachable() {
         ..seachange_host::Config::new(Keys::Text(Secret::new(text)))
     };
     let host = seachange_host::SshHost::new(config).unwrap();
-    let target = Target { address: Ipv4Addr::LOCALHOST, host_key: None };
+    let target = Target { address: Ipv4Addr::LOCALHOST, host_key: None, next_host_key: None };
     let error = host.contact(&target, Service::Docker).await.unwrap_err();
     assert!(error.to_string().contains("no connection within 50ms"), "{error}");
     drop(listener);

@@ -114,11 +114,11 @@ impl Droplet {
 
     /// The droplet with its first host key pinned.
     pub(crate) fn target(&self) -> Target {
-        Target { address: Ipv4Addr::LOCALHOST, host_key: Some(host_key(&self.host_keys[0])) }
+        self.target_with(Some(host_key(&self.host_keys[0])))
     }
 
     pub(crate) fn target_with(&self, key: Option<HostKey>) -> Target {
-        Target { address: Ipv4Addr::LOCALHOST, host_key: key }
+        Target { address: Ipv4Addr::LOCALHOST, host_key: key, next_host_key: None }
     }
 
     pub(crate) fn host(&self) -> SshHost {

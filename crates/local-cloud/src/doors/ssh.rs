@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::keys::PublicKey;
+use russh::keys::{PrivateKey, PublicKey};
 use russh::server::{
     self, Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
 };
@@ -30,23 +30,28 @@ const MOST_COMMANDS: u64 = 16 * 1024;
 
 /// Opens the SSH port of the machine at the address.
 pub(super) async fn open(site: &Arc<Site>, address: Ipv4Addr) -> Option<Door> {
-    let key = site.machine(address, |machine, _| machine.private_host_key())?;
-    let config = Arc::new(server::Config {
-        server_id: russh::SshId::Standard("SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13".into()),
-        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
-        // Guessing is no danger on a loopback address, and every refused key would cost this long.
-        auth_rejection_time: Duration::ZERO,
-        keys: vec![key],
-        nodelay: true,
-        ..server::Config::default()
-    });
+    site.machine(address, |_, _| ())?;
     let socket = site.socket(address, SSH_PORT);
     let site = Arc::clone(site);
     let door = Door::open(socket, move |stream, _, _| {
         let guest = Guest { site: Arc::clone(&site), address, channels: HashMap::new() };
-        serve(Arc::clone(&config), stream, guest)
+        // Each connection shows the key that is in use at its beginning.
+        let key = site.machine(address, |machine, _| machine.private_host_key());
+        serve(config(key), stream, guest)
     });
     noted(door.await, socket)
+}
+
+fn config(key: Option<PrivateKey>) -> Arc<server::Config> {
+    Arc::new(server::Config {
+        server_id: russh::SshId::Standard("SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13".into()),
+        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
+        // Guessing is no danger on a loopback address, and every refused key would cost this long.
+        auth_rejection_time: Duration::ZERO,
+        keys: key.into_iter().collect(),
+        nodelay: true,
+        ..server::Config::default()
+    })
 }
 
 async fn serve(config: Arc<server::Config>, stream: TcpStream, guest: Guest) {

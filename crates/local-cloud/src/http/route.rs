@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use seachange_core::cloud::{DropletCreate, DropletId};
+use seachange_core::secret::Secret;
 use serde_json::{Value, json};
 
 use super::render;
@@ -135,7 +136,7 @@ fn create(world: &World, body: &Value) -> Answer<Reply> {
             .ok_or_else(|| Refusal::unprocessable("You need to specify an image."))?,
         ssh_keys: texts("ssh_keys"),
         tags: texts("tags"),
-        user_data: text(body, "user_data").map(str::to_owned),
+        user_data: text(body, "user_data").map(Secret::new),
     };
     let created = world.create_droplets(&create)?;
     let links: Vec<Value> =

@@ -41,7 +41,7 @@ pub struct Files {
 
 /// The mode of a file that says nothing else.
 pub const USUAL_MODE: u32 = 0o644;
-const FOLDERS: [&str; 7] = ["/", "/etc", "/home", HOME, "/tmp", "/var", "/var/lib"];
+const FOLDERS: [&str; 8] = ["/", "/etc", "/etc/ssh", "/home", HOME, "/tmp", "/var", "/var/lib"];
 /// Where a login begins.
 const HOME: &str = "/root";
 

@@ -73,6 +73,16 @@ fn command(machine: &mut Machine, now: Timestamp, words: &[&str], output: &mut O
         ("haproxy", [path]) if options == ["-c", "-f"] && machine.has_haproxy(now) => {
             check_config(machine, path, output)
         }
+        ("ssh-keygen", _) => match arguments {
+            ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path] => {
+                each(output, program, &[path], |_, path| match machine.files.get(path) {
+                    // It asks whether to overwrite, and nobody answers.
+                    Ok(_) => Err(FileError::Exists),
+                    Err(_) => machine.generate_key(path),
+                })
+            }
+            _ => usage(output, program),
+        },
         ("systemctl", [verb, unit]) => systemctl(machine, now, verb, unit, output),
         ("docker", _) if is_installed && machine.has_docker(now) => {
             output.stderr.push_str("docker: the simulated machine has the engine's API only\n");
@@ -219,6 +229,7 @@ fn systemctl(
     let is_active = match unit {
         "haproxy" => machine.has_haproxy(now),
         "docker" => machine.has_docker(now),
+        "ssh" => machine.answers_ssh(now),
         _ => false,
     };
     match verb {
@@ -232,6 +243,13 @@ fn systemctl(
                 output.stderr.push_str(
                     "Job for haproxy.service failed.\nSee \"systemctl status haproxy.service\" and \"journalctl -xeu haproxy.service\" for details.\n",
                 );
+                1
+            }
+        },
+        "reload" if unit == "ssh" && is_active => match machine.reload_ssh() {
+            true => 0,
+            false => {
+                output.stderr.push_str("Job for ssh.service failed.\n");
                 1
             }
         },

@@ -17,7 +17,7 @@ pub(super) fn at(seconds: u64) -> Timestamp {
 
 #[test]
 fn ssh_comes_before_the_end_of_cloud_init() {
-    let machine = booted(Bootstrap::Docker.user_data());
+    let machine = booted(Bootstrap::Docker.text());
     assert!(!machine.answers_ssh(at(1)) && machine.answers_ssh(at(2)));
     assert_eq!((machine.setup(at(8)), machine.setup(at(9))), (Setup::Running, Setup::Done));
     assert_eq!(machine.next_event(at(0)), Some(at(2)));
@@ -31,10 +31,10 @@ fn what_is_installed_depends_on_the_user_data() {
         let machine = booted(user_data);
         (machine.has_docker(at(9)), machine.has_haproxy(at(9)))
     };
-    assert_eq!(installed(Bootstrap::Docker.user_data()), (true, false));
-    assert_eq!(installed(Bootstrap::Haproxy.user_data()), (false, true));
+    assert_eq!(installed(Bootstrap::Docker.text()), (true, false));
+    assert_eq!(installed(Bootstrap::Haproxy.text()), (false, true));
     assert_eq!(installed(None), (false, false));
-    assert!(!booted(Bootstrap::Docker.user_data()).has_docker(at(8)));
+    assert!(!booted(Bootstrap::Docker.text()).has_docker(at(8)));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_host_key_belongs_to_a_droplet_and_its_world() {
 
 #[test]
 fn looking_is_no_change_and_a_reload_takes_only_a_good_file() {
-    let mut machine = booted(Bootstrap::Haproxy.user_data());
+    let mut machine = booted(Bootstrap::Haproxy.text());
     assert_eq!(machine.balancer(at(8)), None);
     machine.settle(at(9));
     let revision = machine.revision();
@@ -77,7 +77,7 @@ fn looking_is_no_change_and_a_reload_takes_only_a_good_file() {
 
 #[test]
 fn a_machine_survives_the_world_s_file() {
-    let mut machine = booted(Bootstrap::Haproxy.user_data());
+    let mut machine = booted(Bootstrap::Haproxy.text());
     machine.settle(at(9));
     let text = serde_json::to_string(&machine).unwrap();
     assert_eq!(serde_json::from_str::<Machine>(&text).unwrap(), machine);

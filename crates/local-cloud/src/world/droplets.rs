@@ -318,7 +318,7 @@ impl Inner {
                 image: create.image.clone(),
                 tags: tags.clone(),
                 authorized_keys: authorized_keys.clone(),
-                user_data: create.user_data.clone(),
+                user_data: create.user_data.as_ref().map(|data| data.expose().to_owned()),
                 address: None,
                 private: Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 10)) + place),
                 created_at: now,
@@ -352,7 +352,7 @@ impl Inner {
                 "Only valid hostname characters are allowed. (a-z, A-Z, 0-9, . and -)".to_owned(),
             );
         }
-        if create.user_data.as_ref().is_some_and(|data| data.len() > 65_536) {
+        if create.user_data.as_ref().is_some_and(|data| data.expose().len() > 65_536) {
             return refuse("User data is too long (maximum is 64 KiB).".to_owned());
         }
         if !catalogue::REGIONS.contains(&create.region.as_str()) {

@@ -211,7 +211,7 @@ impl Ground {
             image: "ubuntu-24-04-x64".to_owned(),
             ssh_keys: vec![self.fingerprint.clone()],
             tags: Vec::new(),
-            user_data: bootstrap.user_data().map(str::to_owned),
+            user_data: bootstrap.user_data(None),
         };
         let id = self.cloud.create_droplets(&create).await.unwrap()[0].id;
         let address = loop {
@@ -222,7 +222,7 @@ impl Ground {
             }
         };
         self.settle().await;
-        let target = Target { address, host_key: None };
+        let target = Target { address, host_key: None, next_host_key: None };
         if let (Some(_), Some(service)) = (&self.lab, bootstrap.service()) {
             let ssh = ssh_by(&key(1).0, Dial::default());
             while ssh.contact(&target, service).await.map(|seen| seen.boot) != Ok(Boot::Ready) {

@@ -31,7 +31,7 @@ pub(crate) async fn contact(ground: &Ground, host: &dyn Host) {
     assert!(expected.starts_with("SHA256:") && observed.starts_with("SHA256:"));
     assert_ne!(expected, observed);
 
-    let nobody = Target { address: [127, 255, 0, 9].into(), host_key: None };
+    let nobody = Target { address: [127, 255, 0, 9].into(), ..worker };
     let error = host.contact(&nobody, Service::Docker).await.unwrap_err();
     assert!(matches!(error, HostError::Unreachable { .. }), "{error:?}");
 }

@@ -5,7 +5,7 @@ use crate::machine::tests::{at, booted};
 use seachange_core::bootstrap::Bootstrap;
 
 fn balancer() -> Machine {
-    let mut machine = booted(Bootstrap::Haproxy.user_data());
+    let mut machine = booted(Bootstrap::Haproxy.text());
     machine.settle(at(9));
     machine
 }
@@ -42,7 +42,7 @@ fn an_unknown_program_is_127() {
     let (status, _, errors) = sh(&mut balancer(), "terraform apply");
     assert_eq!((status, errors.as_str()), (127, "bash: terraform: command not found\n"));
     // Not installed on a worker.
-    let mut worker = booted(Bootstrap::Docker.user_data());
+    let mut worker = booted(Bootstrap::Docker.text());
     assert_eq!(sh(&mut worker, "haproxy -c -f /etc/x").0, 127);
 }
 
