@@ -1,5 +1,7 @@
 //! What the droplets themselves refuse: a host key that is not the recorded one, and a key that they do not know.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 
 use crate::harness::{Sandbox, Served};
@@ -58,7 +60,7 @@ fn a_host_key_that_is_not_the_recorded_one_is_refused_with_both() {
 }
 
 #[test]
-fn a_host_that_shows_another_key_since_the_last_run_is_refused() {
+fn the_key_of_the_first_contact_is_written_nowhere_and_refused_afterwards() {
     let (mut sandbox, served) = released();
     let world = served.world();
     drop(served);
@@ -68,8 +70,17 @@ fn a_host_that_shows_another_key_since_the_last_run_is_refused() {
     let path = sandbox.path().join("served/world.json");
     let mut kept: Value =
         serde_json::from_slice(&std::fs::read(&path).expect("a world")).expect("JSON");
-    // Its keys are made from this.
-    kept["resources"]["machines"][second]["seed"] = 4711.into();
+    // The key of the first contact is worth nothing any more.
+    let user_data = kept["resources"]["droplets"][second]["user_data"].as_str().expect("text");
+    let (_, key) = user_data.split_once("ed25519_private: |\n").expect("a key");
+    let (key, _) = key.split_once("  ed25519_public:").expect("its end");
+    let key = key.replace("    ", "");
+    let secret = key.lines().nth(2).expect("the private half");
+    for file in files_below(&sandbox.path().join("kept")) {
+        let text = std::fs::read_to_string(&file).expect("text");
+        assert!(!text.contains(secret) && !text.contains("PRIVATE KEY"), "{}", file.display());
+    }
+    kept["resources"]["machines"][second]["active_host_key"] = key.clone().into();
     std::fs::write(&path, kept.to_string()).expect("writable");
 
     let served = sandbox.serve("");
@@ -78,7 +89,14 @@ fn a_host_that_shows_another_key_since_the_last_run_is_refused() {
     let (expected, observed) = fingerprints(&said.stderr);
     assert_ne!(expected, observed, "{said}");
     assert_eq!(served.seen_by_users(), before);
+    assert!(!said.stderr.contains(secret), "{said}");
     sandbox.run("status -f webgui.yaml").code(0).says(expected).says(observed);
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
 #[test]

@@ -85,3 +85,30 @@ pub fn hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::HostKey;
+
+    #[test]
+    fn the_key_is_read_back_as_it_went_in_and_changes_no_digest() {
+        let private = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\ncanary\n-----END-----\n";
+        let public = "ssh-ed25519 AAAA";
+        let key =
+            FirstHostKey { public: HostKey(public.to_owned()), private: Secret::new(private) };
+        assert!(!format!("{key:?}").contains("canary"));
+        for bootstrap in [Bootstrap::Docker, Bootstrap::Haproxy] {
+            let data = bootstrap.user_data(Some(&key)).unwrap();
+            assert!(!format!("{data:?}").contains("canary"));
+            let read: serde_json::Value = serde_saphyr::from_str(data.expose()).unwrap();
+            assert_eq!(read["ssh_deletekeys"], true);
+            let pair = serde_json::json!({ "ed25519_private": private, "ed25519_public": public });
+            assert_eq!(read["ssh_keys"], pair);
+            assert!(data.expose().starts_with(bootstrap.text().unwrap()));
+            let plain = bootstrap.user_data(None).unwrap();
+            assert_eq!(bootstrap.digest(), Some(hex(&Sha256::digest(plain.expose()))));
+        }
+        assert_eq!(Bootstrap::Nothing.user_data(Some(&key)), None);
+    }
+}

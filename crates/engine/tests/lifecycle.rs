@@ -43,6 +43,28 @@ async fn the_first_apply_makes_the_stack_serve_about_as_fast_as_the_cloud_can() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn somebody_else_at_the_first_contact_ends_the_run_before_anything_secret_is_sent() {
+    let world = World::new();
+    world.inner().impostor = true;
+    let record = run(&world, missing).await;
+    let failures: Vec<_> = record.failures().collect();
+    assert!(!failures.is_empty());
+    for failure in &failures {
+        let causes = failure.causes.join(" ");
+        for part in ["another host key", "ssh-ed25519 first", "ssh-ed25519 stranger"] {
+            assert!(causes.contains(part), "{failure:?}");
+        }
+        assert!(failure.help.as_ref().unwrap().contains("apply --replace"), "{failure:?}");
+    }
+    let inner = world.inner();
+    assert!(inner.containers.is_empty() && inner.configs.is_empty() && inner.own_keys.is_empty());
+    drop(inner);
+    let state = world.durable().unwrap();
+    assert!(state.workers().all(|(_, worker)| !worker.ready && worker.next_host_key.is_none()));
+    assert!(state.workers().all(|(_, worker)| worker.host_key.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_apply_has_nothing_to_do_and_a_plan_for_another_state_is_refused() {
     let world = World::new();
     run(&world, missing).await;

@@ -76,6 +76,8 @@ pub(crate) struct Inner {
     pub(crate) configs: BTreeMap<Ipv4Addr, String>,
     /// Where a droplet shows a key of its own already.
     pub(crate) own_keys: BTreeSet<Ipv4Addr>,
+    /// Somebody else answers at every address.
+    pub(crate) impostor: bool,
     pub(crate) faults: BTreeMap<u64, Fault>,
     pub(crate) changes: u64,
     pub(crate) requests: u64,

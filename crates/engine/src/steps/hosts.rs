@@ -13,6 +13,7 @@
 use seachange_core::address::Address;
 use seachange_core::event::Outcome;
 use seachange_core::host::{Boot, Host, HostError, HostKey, Service, Target};
+use seachange_core::journal::{OperationId, OperationKind};
 
 use super::droplets;
 use crate::pace::Cut;
@@ -28,15 +29,19 @@ pub(crate) async fn prepare(step: &mut Step<'_>, address: &Address) -> Result<Do
     host.forget(target.address).await;
     let pace = step.pace(step.run.context.patience.ready);
     let mut seen = String::new();
+    let mut begun = None;
     loop {
-        let now = match look(step, address, host, &mut target, service).await {
+        let now = match look(step, address, &mut begun, host, &mut target, service).await {
             Ok(Seen::Own(key)) => {
                 let change = step.updated(address, |known| {
                     known.host_key = Some(key);
                     known.next_host_key = None;
                     known.ready = true;
                 })?;
-                step.learn(vec![change]).await?;
+                match begun {
+                    Some(operation) => step.end(operation, vec![change]).await?,
+                    None => step.learn(vec![change]).await?,
+                }
                 return Ok((Outcome::Changed, format!("{} is ready", target.address)));
             }
             Ok(Seen::Later(detail)) => detail,
@@ -71,8 +76,9 @@ enum Seen {
 
 /// Looks at the droplet, and does what is due.
 async fn look(
-    step: &Step<'_>,
+    step: &mut Step<'_>,
     address: &Address,
+    begun: &mut Option<OperationId>,
     host: &dyn Host,
     target: &mut Target,
     service: Service,
@@ -89,6 +95,10 @@ async fn look(
     }
     if target.next_host_key.as_ref() == Some(&contact.host_key) {
         return Ok(Seen::Own(contact.host_key));
+    }
+    if begun.is_none() {
+        let operation = step.begin(OperationKind::Repeatable, std::slice::from_ref(address));
+        *begun = Some(operation.await?);
     }
     if target.next_host_key.is_none() {
         step.run.journal.must_hold()?;

@@ -207,6 +207,23 @@ fn failed(address: Ipv4Addr, what: &str) -> impl Fn(Fault) -> HostError + Send +
     }
 }
 
+impl WatchedHost<'_> {
+    /// What is secret is sent only to who shows a key that was made on the droplet.
+    fn must_be_own(&self, target: &Target) {
+        let durable = self.watch.durable();
+        let is_own = durable.resources.values().any(|resource| match resource {
+            Resource::Droplet(droplet) => {
+                droplet.ready && droplet.target().as_ref() == Some(target)
+            }
+            _ => false,
+        });
+        let shown = self.watch.world.with_machine(target.address, |machine, _| machine.host_key());
+        if !is_own || target.next_host_key.is_some() || shown != target.host_key {
+            self.watch.violation(format!("{} shows no key of its own yet", target.address));
+        }
+    }
+}
+
 #[async_trait]
 impl Host for WatchedHost<'_> {
     fn first_host_key(&self) -> FirstHostKey {
@@ -236,6 +253,15 @@ impl Host for WatchedHost<'_> {
     }
 
     async fn contact(&self, target: &Target, service: Service) -> Result<Contact, HostError> {
+        // A deposed droplet is only looked at, and its key is forgotten with it.
+        let durable = self.watch.durable();
+        let is_known = durable.resources.values().any(|resource| match resource {
+            Resource::Droplet(droplet) => droplet.ipv4 == Some(target.address),
+            _ => false,
+        });
+        if is_known && target.host_key.is_none() {
+            self.watch.violation(format!("{} is trusted at first sight", target.address));
+        }
         self.inner.contact(target, service).await
     }
 
@@ -251,6 +277,7 @@ impl Host for WatchedHost<'_> {
         credentials: Option<&Credentials>,
         progress: PullProgress<'_>,
     ) -> Result<(), HostError> {
+        self.must_be_own(target);
         let call = self.inner.pull(target, image, digest, credentials, progress);
         self.watch.changing("pull", call, failed(target.address, "pull")).await
     }
@@ -260,6 +287,7 @@ impl Host for WatchedHost<'_> {
         target: &Target,
         spec: &ContainerSpec,
     ) -> Result<Container, HostError> {
+        self.must_be_own(target);
         // One that is there already is left alone, and what it answered counts.
         let running = self.inner.containers(target, STACK).await.unwrap_or_default();
         let same = |there: &Container| {

@@ -29,6 +29,9 @@ impl World {
 
     /// The key that a droplet shows.
     fn shown(&self, target: &Target) -> HostKey {
+        if self.inner().impostor {
+            return HostKey("ssh-ed25519 stranger".to_owned());
+        }
         let first = !self.inner().own_keys.contains(&target.address);
         if first { self.first_host_key().public } else { own_key(target.address) }
     }

@@ -10,7 +10,9 @@ use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use seachange_core::bootstrap::Bootstrap;
 use seachange_core::cloud::{Cloud, DropletCreate, DropletId};
-use seachange_core::host::{Boot, ContainerSpec, Host, Probe, ProbeOutcome, Route, Target};
+use seachange_core::host::{
+    Boot, ContainerSpec, FirstHostKey, Host, Probe, ProbeOutcome, Route, Target,
+};
 use seachange_core::image::{Digest, ImageRef};
 use seachange_core::secret::Secret;
 use seachange_host::{Dial, Keys, SshHost};
@@ -204,6 +206,16 @@ impl Ground {
 
     /// A droplet that is ready, with its doors open.
     pub(crate) async fn droplet(&self, name: &str, bootstrap: Bootstrap) -> (DropletId, Target) {
+        self.droplet_with(name, bootstrap, None).await
+    }
+
+    /// The same, with a key for the first contact.
+    pub(crate) async fn droplet_with(
+        &self,
+        name: &str,
+        bootstrap: Bootstrap,
+        key: Option<&FirstHostKey>,
+    ) -> (DropletId, Target) {
         let create = DropletCreate {
             names: vec![name.to_owned()],
             region: "fra1".to_owned(),
@@ -211,7 +223,7 @@ impl Ground {
             image: "ubuntu-24-04-x64".to_owned(),
             ssh_keys: vec![self.fingerprint.clone()],
             tags: Vec::new(),
-            user_data: bootstrap.user_data(None),
+            user_data: bootstrap.user_data(key),
         };
         let id = self.cloud.create_droplets(&create).await.unwrap()[0].id;
         let address = loop {

@@ -32,6 +32,7 @@ async fn begin_with(config: Config) -> (Ground, InProcessHost) {
 async fn the_whole_suite() {
     let (ground, host) = begin().await;
     suite::contact(&ground, &host).await;
+    suite::host_keys(&ground, &host).await;
     suite::containers(&ground, &host).await;
     suite::pulls(&ground, &host).await;
     suite::behaviours(&ground, &host).await;

@@ -19,6 +19,11 @@ async fn contact() {
 }
 
 #[tokio::test]
+async fn host_keys() {
+    suite::host_keys(&ground().await, &ssh()).await;
+}
+
+#[tokio::test]
 async fn configuration() {
     suite::configuration(&ground().await, &ssh()).await;
 }

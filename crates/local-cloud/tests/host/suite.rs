@@ -36,6 +36,50 @@ pub(crate) async fn contact(ground: &Ground, host: &dyn Host) {
     assert!(matches!(error, HostError::Unreachable { .. }), "{error:?}");
 }
 
+/// The key of the first contact is replaced by one that is made on the droplet; nobody is trusted at first sight.
+pub(crate) async fn host_keys(ground: &Ground, host: &dyn Host) {
+    let first = host.first_host_key();
+    let (_, at) = ground.droplet_with("keyed", Bootstrap::Docker, Some(&first)).await;
+    let with = |key: &HostKey, next: Option<&HostKey>| Target {
+        host_key: Some(key.clone()),
+        next_host_key: next.cloned(),
+        ..at.clone()
+    };
+    let shown = async |target: &Target| {
+        host.contact(target, Service::Docker).await.map(|contact| contact.host_key)
+    };
+    assert_eq!(shown(&with(&first.public, None)).await.as_ref(), Ok(&first.public));
+
+    let next = host.next_host_key(&with(&first.public, None)).await.unwrap();
+    assert_eq!(host.next_host_key(&with(&first.public, None)).await.as_ref(), Ok(&next));
+    let either = with(&first.public, Some(&next));
+    assert_eq!(shown(&either).await.as_ref(), Ok(&first.public), "it is not in use yet");
+    for _ in 0..2 {
+        host.use_next_host_key(&either).await.unwrap();
+        assert_eq!(shown(&either).await.as_ref(), Ok(&next));
+    }
+    assert_eq!(shown(&with(&next, None)).await.as_ref(), Ok(&next));
+    let old = with(&first.public, None);
+    assert!(matches!(shown(&old).await, Err(HostError::WrongHostKey { .. })));
+
+    // Nothing is done for somebody who shows neither.
+    ground.world.with_machine(at.address, |machine, _| machine.impersonate()).unwrap();
+    host.forget(at.address).await;
+    let mine = with(&next, None);
+    let before = ground.world.with_machine(at.address, |machine, _| machine.revision());
+    let refused = [
+        shown(&either).await.err(),
+        host.next_host_key(&mine).await.err(),
+        host.use_next_host_key(&mine).await.err(),
+        host.containers(&mine, STACK).await.err(),
+    ];
+    for error in refused {
+        assert!(matches!(error, Some(HostError::WrongHostKey { .. })), "{error:?}");
+    }
+    let after = ground.world.with_machine(at.address, |machine, _| machine.revision());
+    assert_eq!(before, after);
+}
+
 /// A container is made, left, replaced, looked at and removed.
 pub(crate) async fn containers(ground: &Ground, host: &dyn Host) {
     let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
