@@ -133,7 +133,7 @@ impl Machine {
         if let Some(key) = user_data.and_then(ssh_key)
             && machine.files.write(HOST_KEY, key.into()).is_ok()
         {
-            // A key that cannot be read leaves the image's own, as it does with sshd.
+            // A key that cannot be read leaves the image's own.
             machine.reload_ssh();
         }
         machine
