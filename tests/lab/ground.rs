@@ -64,6 +64,20 @@ impl Lab {
         docker(&["exec", &container, "sh", "-c", command])
     }
 
+    /// Returns when the droplet's first boot is over, however long its container takes to appear.
+    pub(crate) fn wait_for_boot(&self, droplet: &str) {
+        let name = loop {
+            match self.droplets().into_iter().find(|known| known["name"] == droplet) {
+                Some(known) => break format!("name=seachange-lab-{}", known["id"]),
+                None => std::thread::park_timeout(Duration::from_millis(100)),
+            }
+        };
+        while docker(&["ps", "--quiet", "--filter", &name]).is_empty() {
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        self.on(droplet, "cloud-init status --wait");
+    }
+
     /// What the API knows of a droplet.
     #[track_caller]
     pub(crate) fn droplet(&self, name: &str) -> Value {

@@ -8,6 +8,7 @@ mod ground;
 #[path = "../e2e/harness.rs"]
 #[expect(dead_code, reason = "the end-to-end tests ask it for more")]
 mod harness;
+mod keys;
 mod kills;
 mod load;
 mod story;

@@ -3,11 +3,10 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::ground::{Lab, docker};
+use crate::ground::Lab;
 
 const WORKERS: [&str; 2] = ["webgui-worker-01", "webgui-worker-02"];
 const BALANCER: &str = "webgui-load-balancer";
@@ -69,10 +68,6 @@ fn create(lab: &Lab, names: &[&str], package: &str) {
     });
     lab.served.ask("POST", "/v2/droplets", &body.to_string());
     for name in names {
-        let container = format!("name=seachange-lab-{}", lab.droplet(name)["id"]);
-        while docker(&["ps", "--quiet", "--filter", &container]).is_empty() {
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
-        lab.on(name, "cloud-init status --wait");
+        lab.wait_for_boot(name);
     }
 }

@@ -196,11 +196,11 @@ impl Ground {
         host.ensure_container(target, &spec).await.unwrap();
         let route = Route::Container { target: target.clone(), port: PORT };
         let probe = Probe { route, path: "/".to_owned(), timeout: Duration::from_secs(20) };
-        while self.lab.is_some() && version != "crash" {
+        while self.is_real() && version != "crash" {
             if matches!(host.probe(&probe).await, ProbeOutcome::Answer { .. }) {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            self.moment().await;
         }
     }
 
@@ -214,7 +214,7 @@ impl Ground {
         &self,
         name: &str,
         bootstrap: Bootstrap,
-        key: Option<&FirstHostKey>,
+        first_key: Option<&FirstHostKey>,
     ) -> (DropletId, Target) {
         let create = DropletCreate {
             names: vec![name.to_owned()],
@@ -223,7 +223,7 @@ impl Ground {
             image: "ubuntu-24-04-x64".to_owned(),
             ssh_keys: vec![self.fingerprint.clone()],
             tags: Vec::new(),
-            user_data: bootstrap.user_data(key),
+            user_data: bootstrap.user_data(first_key),
         };
         let id = self.cloud.create_droplets(&create).await.unwrap()[0].id;
         let address = loop {
@@ -238,10 +238,29 @@ impl Ground {
         if let (Some(_), Some(service)) = (&self.lab, bootstrap.service()) {
             let ssh = ssh_by(&key(1).0, Dial::default());
             while ssh.contact(&target, service).await.map(|seen| seen.boot) != Ok(Boot::Ready) {
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                self.moment().await;
             }
         }
         (id, target)
+    }
+
+    /// Whether real systems are behind it, which take their time.
+    pub(crate) fn is_real(&self) -> bool {
+        self.lab.is_some()
+    }
+
+    /// Lets them have a little of it.
+    pub(crate) async fn moment(&self) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    /// Somebody else answers at a droplet's address from now on.
+    pub(crate) fn impersonate(&self, _id: DropletId, address: Ipv4Addr) {
+        #[cfg(feature = "lab")]
+        if self.lab.is_some() {
+            return crate::lab::impersonate(_id);
+        }
+        self.world.with_machine(address, |machine, _| machine.impersonate()).unwrap();
     }
 
     /// A worker that runs this version.

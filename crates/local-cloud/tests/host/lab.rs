@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use seachange_core::cloud::DropletId;
 use seachange_core::image::{Digest, ImageRef};
 use seachange_host::{Dial, OciRegistry, RegistryConfig};
 use seachange_local_cloud::docker::{Droplets, REGISTRY};
@@ -23,6 +24,7 @@ async fn the_whole_suite() {
     // All at once: each has droplets of its own, and a first boot takes its time.
     tokio::join!(
         suite::contact(&ground, &host),
+        suite::host_keys(&ground, &host),
         suite::containers(&ground, &host),
         suite::pulls(&ground, &host),
         suite::behaviours(&ground, &host),
@@ -52,6 +54,12 @@ pub(crate) fn push() -> BTreeMap<String, (ImageRef, Digest)> {
         (version.to_owned(), (image, digest.parse().unwrap()))
     };
     ["1.0", "1.1", "unhealthy", "crash"].map(push).into()
+}
+
+/// Gives the droplet other host keys.
+pub(crate) fn impersonate(id: DropletId) {
+    let other = "rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl reload ssh";
+    docker(&["exec", &format!("seachange-lab-{id}"), "sh", "-c", other]);
 }
 
 fn docker(arguments: &[&str]) -> String {
