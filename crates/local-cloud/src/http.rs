@@ -99,15 +99,16 @@ async fn answer(
     let number = world.note_request(method, path);
     let (allowance, token) = world.allowance();
     let reset = world.reset(&allowance);
+    let request_id = format!("local-{number:08}");
     let with_headers = |mut response: Response<Full<Bytes>>| {
         set(&mut response, "ratelimit-limit", Some(allowance.limit));
         set(&mut response, "ratelimit-remaining", Some(allowance.remaining));
         set(&mut response, "ratelimit-reset", Some(reset));
-        set(&mut response, "x-request-id", Some(format!("local-{number:08}")));
+        set(&mut response, "x-request-id", Some(&request_id));
         response
     };
     let finish = |reply: Result<Response<Full<Bytes>>, Refusal>| {
-        with_headers(reply.unwrap_or_else(|refusal| refuse(&refusal)))
+        with_headers(reply.unwrap_or_else(|refusal| refuse(&refusal, &request_id)))
     };
     if let Some(retry_after) = allowance.refused {
         let mut response = finish(Err(Refusal::too_many()));
@@ -128,7 +129,7 @@ async fn answer(
     let host = host.unwrap_or("localhost");
     let respond =
         async { finish(under(strike.as_ref(), || respond(world, method, &head.uri, host, body))) };
-    fault::suffer(strike.as_ref(), respond, |failure| with_headers(failed(&failure)))
+    fault::suffer(strike.as_ref(), respond, |failure| with_headers(failed(&failure, &request_id)))
         .await
         .ok_or(NoAnswer)
 }
@@ -205,6 +206,9 @@ fn page(
     Ok(json!({ key: cut, "links": links, "meta": { "total": total } }))
 }
 
+/// The request id of what is asked of the local cloud's own paths, which are not counted.
+const OWN: &str = "local";
+
 /// The local cloud's own paths: faults to set, the world to look at.
 fn admin(world: &World, path: &str, method: &Method, body: &[u8]) -> Response<Full<Bytes>> {
     match (method.as_str(), path) {
@@ -222,7 +226,7 @@ fn admin(world: &World, path: &str, method: &Method, body: &[u8]) -> Response<Fu
         ("PUT", "spaces") => told(body, |new| world.with_habits(|habits| *habits = new)),
         ("GET", "races") => world.with_manners(|_, races| json_response(200, &json!(races))),
         ("PUT", "races") => told(body, |new| world.with_manners(|_, races| *races = new)),
-        _ => refuse(&Refusal::not_found()),
+        _ => refuse(&Refusal::not_found(), OWN),
     }
 }
 
@@ -233,14 +237,14 @@ fn told<T: DeserializeOwned>(body: &[u8], act: impl FnOnce(T)) -> Response<Full<
             act(value);
             response(204, Bytes::new())
         }
-        Err(error) => refuse(&Refusal::bad_request(error.to_string())),
+        Err(error) => refuse(&Refusal::bad_request(error.to_string()), OWN),
     }
 }
 
-fn failed(failure: &Failure<'_>) -> Response<Full<Bytes>> {
+fn failed(failure: &Failure<'_>, request_id: &str) -> Response<Full<Bytes>> {
     let &Failure { status, body, message, retry_after } = failure;
     let mut response = match body {
-        fault::Body::Json => in_json(status, message),
+        fault::Body::Json => in_json(status, message, request_id),
         fault::Body::Empty => response(status, Bytes::new()),
         fault::Body::Html => html(status),
     };
@@ -258,7 +262,7 @@ pub(crate) fn html(status: u16) -> Response<Full<Bytes>> {
     response
 }
 
-fn in_json(status: u16, message: Option<&str>) -> Response<Full<Bytes>> {
+fn in_json(status: u16, message: Option<&str>, request_id: &str) -> Response<Full<Bytes>> {
     let id = match status {
         401 => "unauthorized",
         403 => "forbidden",
@@ -274,17 +278,19 @@ fn in_json(status: u16, message: Option<&str>) -> Response<Full<Bytes>> {
         429 => "API Rate limit exceeded.",
         _ => "Server was unable to give you a response.",
     });
-    json_response(status, &json!({ "id": id, "message": message }))
+    json_response(status, &json!({ "id": id, "message": message, "request_id": request_id }))
 }
 
-fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
+fn refuse(refusal: &Refusal, request_id: &str) -> Response<Full<Bytes>> {
     let Refusal { status, id, message, kind } = refusal;
     let body = match kind {
         Kind::Tag => {
             let cause = format!("rpc error: code = InvalidArgument desc = {message}");
             json!({ "error": message, "messages": null, "root_causes": [cause] })
         }
-        Kind::Usual | Kind::Pending | Kind::Limit => json!({ "id": id, "message": message }),
+        Kind::Usual | Kind::Pending | Kind::Limit => {
+            json!({ "id": id, "message": message, "request_id": request_id })
+        }
     };
     json_response(*status, &body)
 }

@@ -49,7 +49,12 @@ pub(super) fn route(world: &World, ask: &Ask<'_>) -> Answer<Reply> {
             catalogue::REGIONS.iter().map(|slug| render::region(slug)).collect(),
         )),
         ("GET", ["images"]) => {
-            Ok(Reply::List("images", catalogue::IMAGES.iter().map(render::image).collect()))
+            // All there are come from distributions, are public, and have no tag.
+            let fits = ask.query("type").is_none_or(|kind| kind == "distribution")
+                && ask.query("private").is_none_or(|private| private != "true")
+                && ask.query("tag_name").is_none();
+            let images = catalogue::IMAGES.iter().filter(|_| fits);
+            Ok(Reply::List("images", images.map(render::image).collect()))
         }
         ("GET", ["images", name]) => {
             let image = catalogue::image(name).ok_or_else(Refusal::not_found)?;
@@ -66,6 +71,9 @@ fn droplets(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
             let (tag, name) = (ask.query("tag_name"), ask.query("name"));
             if tag.is_some() && name.is_some() {
                 return Err(Refusal::bad_request("name and tag_name cannot be used together"));
+            }
+            if ask.query("type") == Some("gpus") {
+                return Ok(Reply::List("droplets", Vec::new()));
             }
             let filter = Filter { tag: tag.map(str::to_owned), name: name.map(str::to_owned) };
             Ok(Reply::List("droplets", world.droplets(&filter).into_iter().map(render).collect()))
@@ -155,13 +163,14 @@ fn tags(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
         let resources = ask.body.get("resources").and_then(Value::as_array);
         let resources =
             resources.ok_or_else(|| Refusal::unprocessable("Resources can't be blank"))?;
-        let ids =
-            resources.iter().filter(|resource| text(resource, "resource_type") == Some("droplet"));
-        let ids: Vec<DropletId> = ids
-            .map(|resource| {
+        let id = |resource: &Value| match text(resource, "resource_type") {
+            Some("droplet") => {
                 number(text(resource, "resource_id").unwrap_or_default()).map(DropletId)
-            })
-            .collect::<Answer<_>>()?;
+            }
+            // Of everything else that can be tagged there is nothing here.
+            _ => Err(Refusal::not_found()),
+        };
+        let ids: Vec<DropletId> = resources.iter().map(id).collect::<Answer<_>>()?;
         world.mark(tag, &ids, on).map(|()| Reply::Empty(204))
     };
     match (ask.method, path) {
@@ -219,7 +228,8 @@ fn reserved(
         }
         ("DELETE", [ip]) => world.release(address(ip)?).map(|()| Reply::Empty(204)),
         ("GET", [ip, "actions"]) => {
-            let actions = world.actions(Some(Subject::Address(address(ip)?)));
+            let (reserved, _) = world.reserved_ip(address(ip)?)?;
+            let actions = world.actions(Some(Subject::Address(reserved.ip)));
             Ok(Reply::List(
                 "actions",
                 actions.iter().map(|action| render::action(action, key)).collect(),
@@ -352,6 +362,10 @@ fn keys(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
             Ok(Reply::Body(201, json!({ "ssh_key": key })))
         }
         ("GET", [id]) => Ok(Reply::Body(200, json!({ "ssh_key": world.key(id)? }))),
+        ("PUT", [id]) => {
+            let name = text(&ask.body, "name").unwrap_or_default();
+            Ok(Reply::Body(200, json!({ "ssh_key": world.rename_key(id, name)? })))
+        }
         ("DELETE", [id]) => world.remove_key(id).map(|()| Reply::Empty(204)),
         _ => Err(Refusal::not_found()),
     }

@@ -155,6 +155,21 @@ impl World {
         })
     }
 
+    /// Renames a key, by id or fingerprint.
+    pub(crate) fn rename_key(&self, id: &str, name: &str) -> Answer<Key> {
+        let key = self.key(id)?;
+        self.act(|inner, _| {
+            let key = inner.resources.keys.get_mut(&key.id).ok_or_else(Refusal::not_found)?;
+            if name.is_empty() {
+                return Err(Refusal::unprocessable("Name can't be blank"));
+            }
+            name.clone_into(&mut key.name);
+            let renamed = key.clone();
+            inner.changed();
+            Ok(renamed)
+        })
+    }
+
     /// Removes a key, by id or fingerprint.
     pub(crate) fn remove_key(&self, id: &str) -> Answer<()> {
         let key = self.key(id)?;

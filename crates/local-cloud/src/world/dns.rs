@@ -1,7 +1,7 @@
 //! Zones and their records. Duplicates are accepted, and records of one name and type share one TTL, as on the service.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -143,8 +143,9 @@ impl World {
     pub(crate) fn delete_record(&self, zone: &str, id: u64) -> Answer<()> {
         self.act(|inner, _| {
             let zone = inner.resources.zones.get_mut(zone).ok_or_else(Refusal::not_found)?;
-            if !zone.records.contains_key(&id) {
-                return Err(Refusal::not_found());
+            let record = zone.records.get(&id).ok_or_else(Refusal::not_found)?;
+            if record.kind == "SOA" {
+                return Err(Refusal::unprocessable("An SOA record cannot be deleted"));
             }
             if !is_at_work(Wrong::Forget) {
                 zone.records.remove(&id);
@@ -176,6 +177,12 @@ fn check(record: &Record, zone: &Zone) -> Answer<()> {
     if !KINDS.contains(&record.kind.as_str()) {
         return refuse("Type is not included in the list");
     }
+    let before = zone.records.get(&record.id);
+    let of_zone = [before, Some(record)].into_iter().flatten().any(|record| record.kind == "SOA");
+    let only_ttl = |before: &Record| *before == Record { ttl: before.ttl, ..record.clone() };
+    if of_zone && !before.is_some_and(only_ttl) {
+        return refuse("Only the TTL of an SOA record can be changed");
+    }
     if record.name.is_empty() {
         return refuse("Name can't be blank");
     }
@@ -184,6 +191,29 @@ fn check(record: &Record, zone: &Zone) -> Answer<()> {
     }
     if record.kind == "A" && record.data.parse::<Ipv4Addr>().is_err() {
         return refuse("IP address did not match IPv4 format (e.g. 127.0.0.1).");
+    }
+    if record.kind == "AAAA" && record.data.parse::<Ipv6Addr>().is_err() {
+        return refuse("IP address did not match IPv6 format (e.g. 2001:db8::1).");
+    }
+    let needs: &[(&str, bool)] = match record.kind.as_str() {
+        "MX" => &[("Priority", record.priority.is_none())],
+        "SRV" => &[
+            ("Priority", record.priority.is_none()),
+            ("Port", record.port.is_none()),
+            ("Weight", record.weight.is_none()),
+        ],
+        "CAA" => &[("Flags", record.flags.is_none()), ("Tag", record.tag.is_none())],
+        _ => &[],
+    };
+    if let Some((field, _)) = needs.iter().find(|(_, missing)| *missing) {
+        return refuse(&format!("{field} can't be blank"));
+    }
+    if record.flags.is_some_and(|flags| flags > 255) {
+        return refuse("Flags must be between 0 and 255");
+    }
+    let tag = record.tag.as_deref().filter(|_| record.kind == "CAA");
+    if tag.is_some_and(|tag| !["issue", "issuewild", "iodef"].contains(&tag)) {
+        return refuse("Tag must be issue, issuewild or iodef");
     }
     if record.ttl < 30 {
         return refuse("TTL must be greater than or equal to 30");

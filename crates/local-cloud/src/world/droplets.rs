@@ -249,7 +249,8 @@ impl World {
             }
             let droplet = inner.resources.droplets.get(&id).ok_or_else(Refusal::not_found)?;
             let effect = match (kind, name) {
-                ("rename", Some(name)) => Effect::Name(name.to_owned()),
+                ("rename", Some(name)) if is_host_name(name) => Effect::Name(name.to_owned()),
+                ("rename", Some(_)) => return Err(no_host_name()),
                 ("rename", None) => return Err(Refusal::unprocessable("Name can't be blank")),
                 ("power_off", _) if droplet.status == Status::Off => {
                     return Err(Refusal::unprocessable("Droplet is already powered off."));
@@ -342,15 +343,8 @@ impl Inner {
         if create.names.is_empty() || create.names.len() > 10 {
             return refuse("You can create between 1 and 10 Droplets at once.".to_owned());
         }
-        let letters = |name: &String| {
-            !name.is_empty()
-                && name.len() <= 255
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c))
-        };
-        if !create.names.iter().all(letters) {
-            return refuse(
-                "Only valid hostname characters are allowed. (a-z, A-Z, 0-9, . and -)".to_owned(),
-            );
+        if !create.names.iter().all(|name| is_host_name(name)) {
+            return Err(no_host_name());
         }
         if create.user_data.as_ref().is_some_and(|data| data.expose().len() > 65_536) {
             return refuse("User data is too long (maximum is 64 KiB).".to_owned());
@@ -525,4 +519,15 @@ impl Inner {
         }
         true
     }
+}
+
+/// Whether a droplet can be called so.
+fn is_host_name(name: &str) -> bool {
+    (1..=255).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c))
+}
+
+/// What is said of a name that cannot.
+fn no_host_name() -> Refusal {
+    Refusal::unprocessable("Only valid hostname characters are allowed. (a-z, A-Z, 0-9, . and -)")
 }
