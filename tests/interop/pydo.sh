@@ -1,23 +1,33 @@
 #!/usr/bin/env bash
-# DigitalOcean's own Python client (PyPI) against `seachange local serve`. Installs it below target/. Needs: python3 with venv.
+# DigitalOcean's own Python client (PyPI: pydo) uses `seachange local serve` for everything that it simulates.
+# The client is installed below target/, which takes a minute the first time. Needs: python3 with venv.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
 home=$(mkdir -p "$target/interop" && cd "$target/interop" && pwd)
 pydo=0.44.0
 
-if [ "$("$home/pydo/bin/pip" list --format freeze 2> /dev/null | grep '^pydo==')" != "pydo==$pydo" ]; then
+if [ "$("$home/pydo/bin/python" -c 'import pydo; print(pydo.__version__)' 2> /dev/null)" != "$pydo" ]; then
   python3 -m venv --clear "$home/pydo"
   "$home/pydo/bin/pip" install --quiet --disable-pip-version-check "pydo==$pydo"
 fi
-cargo build --quiet --locked -p seachange
+cargo build -p seachange --locked
 
 world=$(mktemp -d)
-trap 'kill "$server" 2> /dev/null || true; wait "$server" 2> /dev/null || true; rm -rf "$world"' EXIT
-"$target/debug/seachange" local serve --folder "$world/served" --droplet-limit 500 > "$world/env" 2> "$world/log" & server=$!
-until grep -q SSH_KEY_FINGERPRINT "$world/env"; do
-  kill -0 "$server" 2> /dev/null || { cat "$world/log" >&2; exit 1; }
-  sleep 0.1
-done
-. "$world/env"
-"$home/pydo/bin/python" tests/interop/pydo_scenario.py "$DIGITALOCEAN_API_URL" "$DIGITALOCEAN_TOKEN"
+pids=()
+trap 'kill "${pids[@]}" 2> /dev/null || true; wait; rm -rf "$world"' EXIT
+serve() { # NAME OPTION...: a world of its own; what it exports is in NAME.env
+  local name=$1 && shift
+  "$target/debug/seachange" local serve --folder "$world/$name" "$@" > "$world/$name.env" 2> "$world/$name.log" & pids+=($!)
+  for _ in {1..300}; do
+    if grep -q SSH_KEY_FINGERPRINT "$world/$name.env"; then return; fi
+    kill -0 "${pids[-1]}" 2> /dev/null || break
+    sleep 0.1
+  done
+  cat "$world/$name.log" >&2
+  echo "the local cloud does not answer" >&2
+  return 1
+}
+serve usual --droplet-limit 500
+serve limited --rate-limits
+PYTHONDONTWRITEBYTECODE=1 "$home/pydo/bin/python" tests/interop/pydo_scenario.py "$world/usual.env" "$world/limited.env"
