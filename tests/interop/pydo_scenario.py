@@ -1,7 +1,7 @@
 """DigitalOcean's own Python client (PyPI: pydo) uses a local cloud for everything that it simulates.
 
-Usage: pydo_scenario.py WORLD.env LIMITED.env, the files that `seachange local serve` has written of two fresh worlds: one
-with room for 500 droplets, one with `--rate-limits`. Ends at the first thing that is not as DigitalOcean answers it.
+Usage: pydo_scenario.py WORLD.env LIMITED.env, the files that `seachange local serve` has written of two fresh worlds:
+one with room for 500 droplets, one with `--rate-limits`. Ends at the first thing that DigitalOcean answers otherwise.
 """
 
 import base64
@@ -10,205 +10,46 @@ import json
 import re
 import sys
 import time
-import urllib.parse
-import urllib.request
+import traceback
 
-from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
-from azure.core.pipeline.policies import HeadersPolicy
+from azure.core.exceptions import ClientAuthenticationError
 from azure.core.rest import HttpRequest
-from pydo import Client
+
+from pydo_checks import (
+    ACCOUNT,
+    ACTION,
+    ADDRESS,
+    DOMAIN,
+    DROPLET,
+    IMAGES,
+    KEY,
+    LINK,
+    NONE,
+    RECORD,
+    REGIONS,
+    SIZES,
+    TAG,
+    Checks,
+    Cloud,
+    Wrong,
+    done,
+    gone,
+    listed,
+    pages,
+    ready,
+    same,
+    shaped,
+    slowly,
+    until,
+)
 
 SIZE, IMAGE, REGION = "s-1vcpu-1gb", "ubuntu-24-04-x64", "fra1"
 MANY = 450
-NUMBER = (int, float)
-NONE = type(None)
-
-# What DigitalOcean's API file says an object has, with its types.
-ACCOUNT = dict(droplet_limit=int, floating_ip_limit=int, email=str, uuid=str, email_verified=bool, status=str,
-               status_message=str)
-SIZES = dict(slug=str, memory=int, vcpus=int, disk=int, transfer=NUMBER, price_monthly=NUMBER, price_hourly=NUMBER,
-             regions=list, available=bool, description=str)
-REGIONS = dict(name=str, slug=str, features=list, available=bool, sizes=list)
-IMAGES = dict(id=int, name=str, type=str, distribution=str, slug=(str, NONE), public=bool, regions=list, created_at=str,
-              min_disk_size=int, size_gigabytes=NUMBER, description=str, tags=list, status=str)
-DROPLET = dict(id=int, name=str, memory=int, vcpus=int, disk=int, locked=bool, status=str, created_at=str, features=list,
-               backup_ids=list, next_backup_window=(dict, NONE), snapshot_ids=list, image=dict, volume_ids=list, size=dict,
-               size_slug=str, networks=dict, region=dict, tags=list, vpc_uuid=str)
-NETWORK = dict(ip_address=str, netmask=str, gateway=str, type=str)
-ACTION = dict(id=int, status=str, type=str, started_at=str, completed_at=(str, NONE), resource_id=int, resource_type=str,
-              region=dict, region_slug=str)
-LINK = dict(id=int, rel=str, href=str)
-ADDRESS = dict(ip=str, region=dict, droplet=(dict, NONE), locked=bool, project_id=str)
-DOMAIN = dict(name=str, ttl=(int, NONE), zone_file=(str, NONE))
-RECORD = dict(id=int, type=str, name=str, data=str, ttl=int, priority=(int, NONE), port=(int, NONE), weight=(int, NONE),
-              flags=(int, NONE), tag=(str, NONE))
-KEY = dict(id=int, name=str, public_key=str, fingerprint=str)
-TAG = dict(name=str, resources=dict)
-ERROR = dict(id=str, message=str, request_id=str)
-
-
-class Wrong(Exception):
-    """Something is not as it should be."""
-
-
-class Checks:
-    """Counts what was found to be as it should be."""
-
-    total = 0
-
-    @classmethod
-    def holds(cls, what, holds, expected, seen):
-        if not holds:
-            raise Wrong(f"{what}\n  expected: {expected}\n  seen:     {seen}")
-        cls.total += 1
-
-
-def same(what, seen, expected):
-    Checks.holds(what, seen == expected and type(seen) is type(expected), repr(expected), repr(seen))
-
-
-def shaped(what, value, shape):
-    """The value has every field of the shape, of its type."""
-    Checks.holds(what, isinstance(value, dict), "an object", repr(value))
-    for name, kind in shape.items():
-        # To Python true is a number; to JSON it is not.
-        fits = isinstance(value.get(name), kind) and (kind is bool or not isinstance(value.get(name), bool))
-        Checks.holds(f"{what}: field {name}", name in value and fits, kind, repr(value.get(name, "(missing)")))
-    return value
-
-
-class PlainHttp(HeadersPolicy):
-    """Lets the client send its token to an address without TLS."""
-
-    def on_request(self, request):
-        super().on_request(request)
-        request.context.options["enforce_https"] = False
-
-
-class Cloud:
-    """A client, and the last answer that it got, whatever it made of it."""
-
-    def __init__(self, url, token, **options):
-        self.url = url
-        self.last = None
-        self.sent = 0
-        self.client = Client(token=token, endpoint=url, headers_policy=PlainHttp(), raw_response_hook=self.look, **options)
-
-    def look(self, response):
-        """Every answer, whatever its status, has the headers that DigitalOcean gives all of them."""
-        self.last = response.http_response
-        self.sent += 1
-        where = f"{self.last.request.method} {self.last.request.url}: header "
-        for name in ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"):
-            text = self.last.headers.get(name)
-            Checks.holds(where + name, text is not None and text.isdigit(), "a number", text)
-        text = self.last.headers.get("x-request-id")
-        Checks.holds(where + "x-request-id", bool(text), "an id", text)
-
-    def answered(self, what, status, answer):
-        """The answer of a call that ought to be done."""
-        same(f"{what}: status", self.last.status_code, status)
-        return answer
-
-    def refused(self, what, status, word, call, *arguments, says="", **options):
-        """The call is refused, in DigitalOcean's words; the client raises some refusals and returns the others."""
-        try:
-            call(*arguments, retry_total=0, **options)
-        except HttpResponseError:
-            pass
-        same(f"{what}: status", self.last.status_code, status)
-        body = shaped(f"{what}: error", json.loads(self.last.body()), ERROR)
-        same(f"{what}: id of the error", body["id"], word)
-        same(f"{what}: request id in body and header", body["request_id"], self.last.headers["x-request-id"])
-        Checks.holds(f"{what}: message", says.lower() in body["message"].lower(), f"…{says}…", body["message"])
-
-    def missing(self, what, call, *arguments, **options):
-        self.refused(what, 404, "not_found", call, *arguments, **options)
-
-    def unfit(self, what, says, call, *arguments, **options):
-        self.refused(what, 422, "unprocessable_entity", call, *arguments, says=says, **options)
-
-    def local(self, method, path, body=None):
-        """One of the local cloud's own paths, for what DigitalOcean's API cannot be asked: to fail."""
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/_local/{path}", data, method=method)) as answer:
-            return answer.read()
-
-
-def until(what, look, is_so):
-    """Looks until it is so, for a minute at most."""
-    end = time.monotonic() + 60
-    while True:
-        seen = look()
-        if is_so(seen):
-            Checks.total += 1
-            return seen
-        if time.monotonic() > end:
-            raise Wrong(f"{what}\n  expected: within a minute\n  seen:     {seen!r}")
-        time.sleep(0.05)
-
-
-def listed(what, answer, key, shape):
-    """A list with its links and its total; its items."""
-    shaped(what, answer, {key: list, "links": dict, "meta": dict})
-    shaped(f"{what}: meta", answer["meta"], dict(total=int))
-    for item in answer[key]:
-        shaped(f"{what}: item", item, shape)
-    return answer[key]
-
-
-def pages(cloud, what, first, key, shape, size):
-    """All items of a list: its first page, and whatever `links.pages.next` leads to, asked for as it is written."""
-    page, number, items = first, 1, []
-    total = first["meta"]["total"]
-    last = max(1, -(-total // size))
-    while True:
-        found = listed(f"{what}, page {number}", page, key, shape)
-        same(f"{what}, page {number}: total", page["meta"]["total"], total)
-        same(f"{what}, page {number}: length", len(found), min(size, total - (number - 1) * size))
-        items += found
-        links = page["links"].get("pages", {})
-        wanted = {"first": 1, "prev": number - 1} if number > 1 else {}
-        wanted |= {"next": number + 1, "last": last} if number < last else {}
-        led = {name: int(urllib.parse.parse_qs(urllib.parse.urlsplit(link).query)["page"][0]) for name, link in links.items()}
-        same(f"{what}, page {number}: links", led, wanted)
-        if number == last:
-            break
-        answer = cloud.client.send_request(HttpRequest("GET", links["next"]))
-        same(f"{what}, page {number + 1}: status", answer.status_code, 200)
-        page, number = answer.json(), number + 1
-    same(f"{what}: every item once", len({json.dumps(item, sort_keys=True) for item in items}), total)
-    return items
-
-
-def done(cloud, what, id):
-    """Polls an action until it has ended well."""
-    look = lambda: shaped(what, cloud.client.actions.get(id)["action"], ACTION)
-    action = until(f"{what} ends", look, lambda action: action["status"] != "in-progress")
-    same(f"{what}: status at its end", action["status"], "completed")
-    Checks.holds(f"{what}: when it ended", action["completed_at"] is not None, "a time", action["completed_at"])
-    return action
 
 
 def wanted(**options):
     """The body that creates droplets."""
     return {"region": REGION, "size": SIZE, "image": IMAGE, **options}
-
-
-def ready(cloud, id):
-    """A droplet once it is active, has a public address and no event holds it."""
-    public = lambda droplet: [net for net in droplet["networks"]["v4"] if net["type"] == "public"]
-    look = lambda: shaped(f"droplet {id}", cloud.client.droplets.get(id)["droplet"], DROPLET)
-    droplet = until(f"droplet {id} is ready", look,
-                    lambda droplet: droplet["status"] == "active" and not droplet["locked"] and public(droplet))
-    for network in droplet["networks"]["v4"]:
-        shaped(f"droplet {id}: network", network, NETWORK)
-    return droplet
-
-
-def gone(cloud, id):
-    """A droplet after its delete."""
-    until(f"droplet {id} is gone", lambda: cloud.client.droplets.get(id), lambda answer: answer.get("id") == "not_found")
 
 
 def account_and_catalogue(cloud):
@@ -239,12 +80,14 @@ def account_and_catalogue(cloud):
 def ssh_keys(cloud):
     keys = cloud.client.ssh_keys
     before = keys.list()["meta"]["total"]
-    blob = b"".join(len(part).to_bytes(4, "big") + part for part in (b"ssh-ed25519", hashlib.sha256(b"pydo").digest()))
+    blob = b"".join(
+        len(part).to_bytes(4, "big") + part for part in (b"ssh-ed25519", hashlib.sha256(b"pydo").digest())
+    )
     text = f"ssh-ed25519 {base64.b64encode(blob).decode()} pydo@example.org"
     digest = hashlib.md5(blob).hexdigest()
     made = cloud.answered("create a key", 201, keys.create({"name": "pydo", "public_key": text}))["ssh_key"]
     shaped("created key", made, KEY)
-    same("key: fingerprint", made["fingerprint"], ":".join(digest[at:at + 2] for at in range(0, 32, 2)))
+    same("key: fingerprint", made["fingerprint"], ":".join(digest[at : at + 2] for at in range(0, 32, 2)))
     same("key: text", made["public_key"], text)
     cloud.unfit("the same key again", "already in use", keys.create, {"name": "again", "public_key": text})
     cloud.unfit("what is no key", "invalid", keys.create, {"name": "pydo", "public_key": "ssh-ed25519 nonsense"})
@@ -266,14 +109,18 @@ def ssh_keys(cloud):
 def droplets(cloud, key):
     client = cloud.client
     one = wanted(name="pydo-one", tags=["Pydo:Web", "pydo:one"], ssh_keys=[key], user_data="#cloud-config\n{}\n")
-    answer = cloud.answered("create a droplet", 202, client.droplets.create(one))
+    with slowly(cloud, "boot"):
+        answer = cloud.answered("create a droplet", 202, client.droplets.create(one))
+        id = answer["droplet"]["id"]
+        cloud.unfit(
+            "action on a droplet that boots", "pending", client.droplet_actions.post, id, {"type": "reboot"}
+        )
     first = shaped("created droplet", answer["droplet"], DROPLET)
     same("created droplet: status", first["status"], "new")
     same("created droplet: tags", sorted(first["tags"]), ["Pydo:Web", "pydo:one"])
     same("created droplet: networks", first["networks"]["v4"], [])
     link = shaped("created droplet: link to its action", answer["links"]["actions"][0], LINK)
     same("created droplet: rel of the link", link["rel"], "create")
-    cloud.unfit("action on a droplet that boots", "pending", client.droplet_actions.post, first["id"], {"type": "power_off"})
 
     several = wanted(names=["pydo-two", "pydo-three", "pydo-four"], tags=["pydo:web"], ssh_keys=[key])
     answer = cloud.answered("create several droplets", 202, client.droplets.create(several))
@@ -286,24 +133,47 @@ def droplets(cloud, key):
     ids = [first["id"]] + [droplet["id"] for droplet in answer["droplets"]]
 
     action = done(cloud, "create", link["id"])
-    same("create: whose", (action["type"], action["resource_type"], action["resource_id"]), ("create", "droplet", first["id"]))
+    same(
+        "create: whose",
+        (action["type"], action["resource_type"], action["resource_id"]),
+        ("create", "droplet", first["id"]),
+    )
     found = [ready(cloud, id) for id in ids]
-    same("droplets: addresses of their own", len({net["ip_address"] for one in found for net in one["networks"]["v4"]}), 8)
-    same("droplet: size, image, region", (found[0]["size"]["slug"], found[0]["image"]["slug"], found[0]["region"]["slug"]),
-         (SIZE, IMAGE, REGION))
+    same(
+        "droplets: addresses of their own",
+        len({net["ip_address"] for one in found for net in one["networks"]["v4"]}),
+        8,
+    )
+    same(
+        "droplet: size, image, region",
+        (found[0]["size"]["slug"], found[0]["image"]["slug"], found[0]["region"]["slug"]),
+        (SIZE, IMAGE, REGION),
+    )
     same("droplet: memory and disk", (found[0]["memory"], found[0]["disk"]), (1024, 25))
     Checks.holds("droplet: no user data", "user_data" not in found[0], "never given back", found[0])
 
     for tag, expected in (("Pydo:Web", ids), ("pydo:web", ids), ("pydo:one", ids[:1]), ("pydo:none", [])):
         listing = listed(f"droplets with {tag}", client.droplets.list(tag_name=tag), "droplets", DROPLET)
         same(f"droplets with {tag}", sorted(droplet["id"] for droplet in listing), sorted(expected))
-    same("droplets by name", [droplet["id"] for droplet in client.droplets.list(name="PYDO-TWO")["droplets"]], ids[1:2])
+    same(
+        "droplets by name",
+        [droplet["id"] for droplet in client.droplets.list(name="PYDO-TWO")["droplets"]],
+        ids[1:2],
+    )
     same("droplets of type droplets", client.droplets.list(type="droplets")["meta"]["total"], 4)
     same("droplets of type gpus", client.droplets.list(type="gpus")["droplets"], [])
-    cloud.refused("name and tag at once", 400, "bad_request", client.droplets.list, name="pydo-two", tag_name="pydo:one")
+    cloud.refused(
+        "name and tag at once", 400, "bad_request", client.droplets.list, name="pydo-two", tag_name="pydo:one"
+    )
 
-    same("a droplet's actions", [action["id"] for action in listed("a droplet's actions", client.droplet_actions.list(
-        first["id"]), "actions", ACTION)], [link["id"]])
+    same(
+        "a droplet's actions",
+        [
+            action["id"]
+            for action in listed("a droplet's actions", client.droplet_actions.list(first["id"]), "actions", ACTION)
+        ],
+        [link["id"]],
+    )
     same("a droplet's action", client.droplet_actions.get(first["id"], link["id"])["action"], action)
     cloud.missing("another droplet's action", client.droplet_actions.get, ids[1], link["id"])
     return ids
@@ -313,19 +183,31 @@ def droplet_actions(cloud, ids):
     client = cloud.client
     id = ids[0]
 
-    def act(body, status, name):
+    def act(body, status, name, meanwhile=None):
         answer = client.droplet_actions.post(id, body)
         action = shaped(body["type"], cloud.answered(body["type"], 201, answer)["action"], ACTION)
-        same(f"{body['type']}: begins", (action["type"], action["status"], action["completed_at"]),
-             (body["type"], "in-progress", None))
-        same(f"{body['type']}: droplet is locked", client.droplets.get(id)["droplet"]["locked"], True)
-        cloud.unfit(f"{body['type']}: a second action", "pending", client.droplet_actions.post, id, {"type": "reboot"})
+        same(
+            f"{body['type']}: begins",
+            (action["type"], action["status"], action["completed_at"]),
+            (body["type"], "in-progress", None),
+        )
+        if meanwhile:
+            meanwhile()
         done(cloud, body["type"], action["id"])
         droplet = shaped("droplet", client.droplets.get(id)["droplet"], DROPLET)
-        same(f"{body['type']}: droplet after it", (droplet["status"], droplet["name"], droplet["locked"]), (status, name, False))
+        same(
+            f"{body['type']}: droplet after it",
+            (droplet["status"], droplet["name"], droplet["locked"]),
+            (status, name, False),
+        )
         return action["id"]
 
-    made = [act({"type": "rename", "name": "pydo-uno"}, "active", "pydo-uno")]
+    def second():
+        same("rename: droplet is locked", client.droplets.get(id)["droplet"]["locked"], True)
+        cloud.unfit("a second action meanwhile", "pending", client.droplet_actions.post, id, {"type": "reboot"})
+
+    with slowly(cloud, "action"):
+        made = [act({"type": "rename", "name": "pydo-uno"}, "active", "pydo-uno", second)]
     made.append(act({"type": "power_off"}, "off", "pydo-uno"))
     cloud.unfit("power_off of one that is off", "already", client.droplet_actions.post, id, {"type": "power_off"})
     made.append(act({"type": "power_on"}, "active", "pydo-uno"))
@@ -333,8 +215,13 @@ def droplet_actions(cloud, ids):
     made.append(act({"type": "shutdown"}, "off", "pydo-uno"))
     made.append(act({"type": "power_on"}, "active", "pydo-uno"))
     cloud.unfit("rename without a name", "name", client.droplet_actions.post, id, {"type": "rename"})
-    cloud.unfit("rename to what is no host name", "hostname", client.droplet_actions.post, id,
-                {"type": "rename", "name": "not a name"})
+    cloud.unfit(
+        "rename to what is no host name",
+        "hostname",
+        client.droplet_actions.post,
+        id,
+        {"type": "rename", "name": "not a name"},
+    )
     cloud.unfit("action that nobody knows", "", client.droplet_actions.post, id, {"type": "nonsense"})
     cloud.unfit("action without a type", "type", client.droplet_actions.post, id, {})
     cloud.missing("action on no droplet", client.droplet_actions.post, 1, {"type": "reboot"})
@@ -342,7 +229,9 @@ def droplet_actions(cloud, ids):
 
     listing = [action["id"] for action in listed("actions", client.droplet_actions.list(id), "actions", ACTION)]
     same("a droplet's actions, newest first", listing[:-1], made[::-1])
-    everything = [action["id"] for action in listed("all actions", client.actions.list(per_page=200), "actions", ACTION)]
+    everything = [
+        action["id"] for action in listed("all actions", client.actions.list(per_page=200), "actions", ACTION)
+    ]
     Checks.holds("all actions", set(made) <= set(everything), f"{made} among them", everything)
 
 
@@ -355,21 +244,38 @@ def tags(cloud, ids):
     same("the tag again, in its first spelling", again, made)
     client.tags.create({"name": "no spaces"})
     same("a tag with a space: status", cloud.last.status_code, 400)
-    shaped("a tag with a space", json.loads(cloud.last.body()), dict(error=str, messages=(list, NONE), root_causes=list))
+    shaped(
+        "a tag with a space",
+        json.loads(cloud.last.body()),
+        dict(error=str, messages=(list, NONE), root_causes=list),
+    )
 
     resources = {"resources": [{"resource_id": str(id), "resource_type": "droplet"} for id in ids[:2]]}
-    for time_ in ("first", "second"):
-        cloud.answered(f"tag droplets, {time_} time", 204, client.tags.assign_resources("pydo:Fresh", resources))
+    for which in ("first", "second"):
+        cloud.answered(f"tag droplets, {which} time", 204, client.tags.assign_resources("pydo:Fresh", resources))
         tag = client.tags.get("pydo:Fresh")["tag"]
         same("tag: resources", (tag["resources"]["count"], tag["resources"]["droplets"]["count"]), (2, 2))
-    same("tag: the droplet tagged last", tag["resources"]["droplets"]["last_tagged_uri"].rsplit("/", 1)[-1], str(ids[1]))
-    Checks.holds("droplet has the tag", "pydo:Fresh" in client.droplets.get(ids[0])["droplet"]["tags"], "pydo:Fresh", "not there")
+    same(
+        "tag: the droplet tagged last",
+        tag["resources"]["droplets"]["last_tagged_uri"].rsplit("/", 1)[-1],
+        str(ids[1]),
+    )
+    Checks.holds(
+        "droplet has the tag",
+        "pydo:Fresh" in client.droplets.get(ids[0])["droplet"]["tags"],
+        "pydo:Fresh",
+        "not there",
+    )
     listing = listed("tags", client.tags.list(), "tags", TAG)
     names = {tag["name"] for tag in listing}
     Checks.holds("tags", {"pydo:Fresh", "Pydo:Web", "pydo:one"} <= names, "all that were used", names)
     one = {"resources": resources["resources"][:1]}
     cloud.answered("untag a droplet", 204, client.tags.unassign_resources("pydo:Fresh", one))
-    same("after untagging", [droplet["id"] for droplet in client.droplets.list(tag_name="pydo:Fresh")["droplets"]], ids[1:2])
+    same(
+        "after untagging",
+        [droplet["id"] for droplet in client.droplets.list(tag_name="pydo:Fresh")["droplets"]],
+        ids[1:2],
+    )
     cloud.missing("tag in another spelling", client.tags.get, "PYDO:FRESH")
     cloud.missing("a tag that is not there, on droplets", client.tags.assign_resources, "pydo:none", resources)
     for kind, id in (("droplet", "1"), ("volume", "7724db7c-e098-11e5-b522-000f53304e51")):
@@ -408,19 +314,32 @@ def reserved_ips(cloud, ids):
     points(ip, one)
 
     listing = listed("reserved IPs", addresses.list(), "reserved_ips", ADDRESS)
-    same("reserved IPs", {(address["ip"], (address["droplet"] or {}).get("id")) for address in listing},
-         {(free["ip"], None), (ip, one)})
+    same(
+        "reserved IPs",
+        {(address["ip"], (address["droplet"] or {}).get("id")) for address in listing},
+        {(free["ip"], None), (ip, one)},
+    )
 
-    answer = cloud.answered("move", 201, actions.post(ip, {"type": "assign", "droplet_id": two}))
+    with slowly(cloud, "action"):
+        answer = cloud.answered("move", 201, actions.post(ip, {"type": "assign", "droplet_id": two}))
     move = shaped("move", answer["action"], ACTION)
     number = int.from_bytes(bytes(int(part) for part in ip.split(".")), "big")
-    same("move: what it is", (move["type"], move["status"], move["resource_type"], move["resource_id"]),
-         ("assign_ip", "in-progress", "reserved_ip", number))
+    same(
+        "move: what it is",
+        (move["type"], move["status"], move["resource_type"], move["resource_id"]),
+        ("assign_ip", "in-progress", "reserved_ip", number),
+    )
     same("move: until its end nothing has moved", (holder(ip)["droplet"]["id"], holder(ip)["locked"]), (one, True))
     cloud.unfit("a second move meanwhile", "pending", actions.post, ip, {"type": "assign", "droplet_id": three})
     cloud.unfit("unassign meanwhile", "pending", actions.post, ip, {"type": "unassign"})
     cloud.unfit("delete meanwhile", "pending", addresses.delete, ip)
-    cloud.unfit("another address on its droplet-to-be", "already", actions.post, free["ip"], {"type": "assign", "droplet_id": two})
+    cloud.unfit(
+        "another address on its droplet-to-be",
+        "already",
+        actions.post,
+        free["ip"],
+        {"type": "assign", "droplet_id": two},
+    )
     action = done(cloud, "move", move["id"])
     same("move, asked for at the address", actions.get(ip, move["id"])["action"], action)
     points(ip, two)
@@ -454,7 +373,9 @@ def reserved_ips(cloud, ids):
 
 def domains(cloud):
     client, zone = cloud.client.domains, "pydo.example.org"
-    made = cloud.answered("create a domain", 201, client.create({"name": zone, "ip_address": "192.0.2.1"}))["domain"]
+    made = cloud.answered("create a domain", 201, client.create({"name": zone, "ip_address": "192.0.2.1"}))[
+        "domain"
+    ]
     same("created domain", shaped("created domain", made, DOMAIN)["name"], zone)
     cloud.unfit("the domain again", "exists", client.create, {"name": zone})
     cloud.unfit("a domain with a bad name", "", client.create, {"name": "not a domain"})
@@ -467,13 +388,29 @@ def domains(cloud):
     def create(body, data):
         answer = client.create_record(zone, body)
         record = shaped(f"create {body}", cloud.answered(f"create {body}", 201, answer)["domain_record"], RECORD)
-        same(f"created {body}", record, {"ttl": 1800, **dict.fromkeys(("priority", "port", "weight", "flags", "tag")), **body,
-                                         "id": record["id"], "data": data})
+        same(
+            f"created {body}",
+            record,
+            {
+                "ttl": 1800,
+                **dict.fromkeys(("priority", "port", "weight", "flags", "tag")),
+                **body,
+                "id": record["id"],
+                "data": data,
+            },
+        )
         same(f"read {body}", client.get_record(zone, record["id"])["domain_record"], record)
         return record
 
     mail = {"type": "MX", "name": "@", "data": "mail.example.org.", "priority": 10}
-    service = {"type": "SRV", "name": "_sip._tcp", "data": "sip.example.org.", "priority": 1, "port": 5060, "weight": 5}
+    service = {
+        "type": "SRV",
+        "name": "_sip._tcp",
+        "data": "sip.example.org.",
+        "priority": 1,
+        "port": 5060,
+        "weight": 5,
+    }
     authority = {"type": "CAA", "name": "@", "data": "letsencrypt.org.", "flags": 0, "tag": "issue"}
     www = create({"type": "A", "name": "www", "data": "192.0.2.1", "ttl": 300}, "192.0.2.1")
     twin = create({"type": "A", "name": "www", "data": "192.0.2.1", "ttl": 300}, "192.0.2.1")
@@ -514,16 +451,24 @@ def domains(cloud):
     same("SOA with another TTL", changed, {**soa, "ttl": 3600})
 
     full = f"www.{zone}"
-    same("records by name", sorted(record["type"] for record in client.list_records(zone, name=full)["domain_records"]),
-         ["A", "A", "AAAA"])
-    same("records by type", {record["id"] for record in client.list_records(zone, type="A", name=full)["domain_records"]},
-         {www["id"], twin["id"]})
+    same(
+        "records by name",
+        sorted(record["type"] for record in client.list_records(zone, name=full)["domain_records"]),
+        ["A", "A", "AAAA"],
+    )
+    same(
+        "records by type",
+        {record["id"] for record in client.list_records(zone, type="A", name=full)["domain_records"]},
+        {www["id"], twin["id"]},
+    )
     changed = client.patch_record(zone, www["id"], {"type": "A", "data": "192.0.2.9", "ttl": 60})["domain_record"]
     same("patched record", changed, {**www, "data": "192.0.2.9", "ttl": 60})
     same("its twin shares the TTL", client.get_record(zone, twin["id"])["domain_record"], {**twin, "ttl": 60})
     changed = client.update_record(zone, sip["id"], {**service, "priority": 3})["domain_record"]
     same("updated record", changed, {**sip, "priority": 3})
-    cloud.unfit("update to what is no address", "IPv4", client.update_record, zone, www["id"], {"type": "A", "data": "x"})
+    cloud.unfit(
+        "update to what is no address", "IPv4", client.update_record, zone, www["id"], {"type": "A", "data": "x"}
+    )
     cloud.answered("delete a record", 204, client.delete_record(zone, www["id"]))
     cloud.missing("deleted record", client.get_record, zone, www["id"])
     cloud.missing("patch of a deleted record", client.patch_record, zone, www["id"], {"type": "A", "ttl": 60})
@@ -538,7 +483,9 @@ def domains(cloud):
 def deletes(cloud, ids):
     client = cloud.client
     ip = client.reserved_ips.create({"droplet_id": ids[0]})["reserved_ip"]["ip"]
-    until("the address points", lambda: client.reserved_ips.get(ip)["reserved_ip"], lambda address: address["droplet"])
+    until(
+        "the address points", lambda: client.reserved_ips.get(ip)["reserved_ip"], lambda address: address["droplet"]
+    )
     cloud.answered("delete a droplet", 204, client.droplets.destroy(ids[0]))
     gone(cloud, ids[0])
     same("the address of a droplet that is gone", client.reserved_ips.get(ip)["reserved_ip"]["droplet"], None)
@@ -559,19 +506,31 @@ def paging(cloud):
     created_in = time.monotonic() - begun
     ids = {droplet["id"] for droplet in created}
     same("droplets: ids of their own", len(ids), MANY)
-    cloud.unfit("eleven names", "10", client.droplets.create, wanted(names=[f"more-{number}" for number in range(11)]))
+    cloud.unfit(
+        "eleven names", "10", client.droplets.create, wanted(names=[f"more-{number}" for number in range(11)])
+    )
     for names in range(0, 50, 10):
         client.droplets.create(wanted(names=[f"rest-{number}" for number in range(names, names + 10)]))
     cloud.unfit("more than the account may have", "limit", client.droplets.create, wanted(name="one-more"))
     same("droplets: total", client.droplets.list(per_page=1)["meta"]["total"], MANY + 50)
-    until("all are active", lambda: [droplet for page in (1, 2, 3) for droplet in client.droplets.list(
-        per_page=200, page=page)["droplets"]], lambda all_: {one["status"] for one in all_} == {"active"})
-    until("nothing is under way", lambda: client.actions.list(per_page=200)["actions"],
-          lambda all_: {one["status"] for one in all_} == {"completed"})
+    until(
+        "all are active",
+        lambda: [
+            droplet for page in (1, 2, 3) for droplet in client.droplets.list(per_page=200, page=page)["droplets"]
+        ],
+        lambda all_: {one["status"] for one in all_} == {"active"},
+    )
+    until(
+        "nothing is under way",
+        lambda: client.actions.list(per_page=200)["actions"],
+        lambda all_: {one["status"] for one in all_} == {"completed"},
+    )
 
     begun = time.monotonic()
     for size, options in ((20, {}), (200, {"per_page": 200})):
-        found = pages(cloud, f"droplets by {size}", client.droplets.list(tag_name=tag, **options), "droplets", DROPLET, size)
+        found = pages(
+            cloud, f"droplets by {size}", client.droplets.list(tag_name=tag, **options), "droplets", DROPLET, size
+        )
         same(f"droplets by {size}: which", {droplet["id"] for droplet in found}, ids)
     read_in = time.monotonic() - begun
     everything = pages(cloud, "all droplets", client.droplets.list(per_page=200), "droplets", DROPLET, 200)
@@ -589,7 +548,7 @@ def paging(cloud):
     until("they are gone", lambda: client.droplets.list(tag_name=tag)["meta"]["total"], lambda total: total == 0)
     same("the others are left", client.droplets.list()["meta"]["total"], 50)
     deleted_in = time.monotonic() - begun
-    return f"{MANY} droplets created in {created_in:.1f} s, read twice in {read_in:.1f} s, deleted in {deleted_in:.1f} s"
+    return f"{MANY} droplets: created {created_in:.1f} s, read twice {read_in:.1f} s, deleted {deleted_in:.1f} s"
 
 
 def errors(cloud):
@@ -614,8 +573,12 @@ def errors(cloud):
         ("user data of more than 64 KiB", wanted(name="x", user_data="x" * 65537), "data"),
     ):
         cloud.unfit(f"create with {why}", says, create, body)
-    cloud.refused("a body that is no JSON", 400, "bad_request", lambda **options: client.send_request(
-        HttpRequest("POST", "/v2/tags", content="{"), **options))
+    cloud.refused(
+        "a body that is no JSON",
+        400,
+        "bad_request",
+        lambda **options: client.send_request(HttpRequest("POST", "/v2/tags", content="{"), **options),
+    )
 
     stranger = Cloud(cloud.url, "dop_v1_wrong")
     stranger.refused("a wrong token", 401, "unauthorized", stranger.client.account.get, says="authenticate")
@@ -687,8 +650,24 @@ def main(world, limited):
             note = part()
         except Wrong as wrong:
             sys.exit(f"pydo: {name}: {wrong}")
+        except Exception as error:  # What the client raises, or a field that is not there.
+            lines = [
+                place.lineno for place in traceback.extract_tb(error.__traceback__) if place.filename == __file__
+            ]
+            last = (slow if slow.last else cloud).last
+            seen = (
+                f"{last.request.method} {last.request.url}: {last.status_code} {last.text()}"
+                if last
+                else "no answer"
+            )
+            sys.exit(
+                f"pydo: {name}: line {lines[-1]}\n  expected: an answer\n  seen:     {error!r}\n  after:    {seen}"
+            )
         note = f" ({note})" if isinstance(note, str) else ""
-        print(f"pydo: {name}: {Checks.total - checked} checks, {cloud.sent + slow.sent - sent} requests{note}", flush=True)
+        print(
+            f"pydo: {name}: {Checks.total - checked} checks, {cloud.sent + slow.sent - sent} requests{note}",
+            flush=True,
+        )
     print(f"{Checks.total} checks passed")
 
 

@@ -24,11 +24,12 @@ const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDmL5BvDgMTzJ3uT0sS1GkO0mG2mJqY1mE8nF4v2vZ7a contract";
 
 /// Everything the door answers: the story must have been there.
-const PATHS: [&str; 48] = [
+const PATHS: [&str; 49] = [
     "GET /v2/account",
     "GET /v2/account/keys",
     "POST /v2/account/keys",
     "GET /v2/account/keys/{ssh_key_identifier}",
+    "PUT /v2/account/keys/{ssh_key_identifier}",
     "DELETE /v2/account/keys/{ssh_key_identifier}",
     "GET /v2/actions",
     "GET /v2/actions/{action_id}",
@@ -114,9 +115,13 @@ impl Session {
         {
             assert!(answer.headers().contains_key(header), "{method} {path}: no {header}");
         }
+        let request_id = json!(answer.headers()["x-request-id"].to_str().unwrap());
         let text = answer.text().await.unwrap();
         assert_eq!(status, expected, "{method} {path}: {text}");
-        let value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        if status >= 400 && value.get("error").is_none() {
+            assert_eq!(value["request_id"], request_id, "{method} {path}: {text}");
+        }
         let (bare, _) = path.split_once('?').unwrap_or((&path, ""));
         self.seen.insert(format!("{method} {}", self.contract.template(method, bare)));
         if let Err(faults) = self.contract.response(method, bare, status).check(&value) {
@@ -203,13 +208,24 @@ async fn every_answer_is_one_that_digitalocean_gives() {
     }
     s.send("GET", "/v2/images/ubuntu-24-04-x64", none.clone(), 200).await;
     s.send("GET", "/v2/images/nothing", none.clone(), 404).await;
+    for list in ["images?type=application", "images?private=true", "images?tag_name=PROD"] {
+        let found = s.send("GET", &format!("/v2/{list}"), none.clone(), 200).await;
+        assert_eq!(found["meta"]["total"], 0, "{list}");
+    }
+    let found = s.send("GET", "/v2/images?type=distribution", none.clone(), 200).await;
+    assert_ne!(found["meta"]["total"], 0);
 
     let key = json!({ "name": "contract", "public_key": KEY });
     let made = s.send("POST", "/v2/account/keys", key.clone(), 201).await;
     s.keep("key", &made["ssh_key"]["fingerprint"]);
     s.send("POST", "/v2/account/keys", key, 422).await;
     s.send("GET", "/v2/account/keys/{key}", none.clone(), 200).await;
-    s.send("GET", "/v2/account/keys/1", none.clone(), 404).await;
+    let renamed = s.send("PUT", "/v2/account/keys/{key}", json!({ "name": "renamed" }), 200).await;
+    assert_eq!(renamed["ssh_key"]["name"], "renamed");
+    s.send("PUT", "/v2/account/keys/{key}", json!({ "name": "" }), 422).await;
+    for method in ["GET", "PUT", "DELETE"] {
+        s.send(method, "/v2/account/keys/1", none.clone(), 404).await;
+    }
 
     s.send("POST", "/v2/tags", json!({ "name": "PROD" }), 201).await;
     s.send("POST", "/v2/tags", json!({ "name": "no spaces" }), 400).await;
@@ -247,12 +263,16 @@ async fn every_answer_is_one_that_digitalocean_gives() {
     s.send("GET", "/v2/droplets?tag_name=seachange:contract&per_page=2&page=2", none.clone(), 200)
         .await;
     s.send("GET", "/v2/droplets?name=two", none.clone(), 200).await;
+    let found = s.send("GET", "/v2/droplets?type=gpus", none.clone(), 200).await;
+    assert_eq!(found["meta"]["total"], 0);
     s.send("GET", "/v2/droplets/1", none.clone(), 404).await;
 
     let resources =
         json!({ "resources": [{ "resource_id": "{one}", "resource_type": "droplet" }] });
     s.send("POST", "/v2/tags/PROD/resources", resources.clone(), 204).await;
     s.send("POST", "/v2/tags/nothing/resources", resources.clone(), 404).await;
+    let absent = json!({ "resources": [{ "resource_id": "{one}", "resource_type": "volume" }] });
+    s.send("POST", "/v2/tags/PROD/resources", absent, 404).await;
     s.send("GET", "/v2/tags", none.clone(), 200).await;
     s.send("DELETE", "/v2/tags/PROD/resources", resources, 204).await;
 
@@ -262,7 +282,9 @@ async fn every_answer_is_one_that_digitalocean_gives() {
     s.send("POST", "/v2/droplets/{one}/actions", json!({ "type": "power_on" }), 422).await;
     s.until("/v2/actions/{off}", |value| value["action"]["status"] == "completed").await;
     s.send("GET", "/v2/droplets/{one}/actions", none.clone(), 200).await;
-    s.send("POST", "/v2/droplets/{one}/actions", json!({ "type": "nonsense" }), 422).await;
+    for refused in [json!({ "type": "nonsense" }), json!({ "type": "rename", "name": "no host" })] {
+        s.send("POST", "/v2/droplets/{one}/actions", refused, 422).await;
+    }
 
     for (kind, key) in [("reserved_ips", "reserved_ip"), ("floating_ips", "floating_ip")] {
         let all = format!("/v2/{kind}");
@@ -289,6 +311,7 @@ async fn every_answer_is_one_that_digitalocean_gives() {
         s.send("GET", &one, none.clone(), 200).await;
         s.send("DELETE", &one, none.clone(), 204).await;
         s.send("DELETE", &one, none.clone(), 404).await;
+        s.send("GET", &actions, none.clone(), 404).await;
     }
     s.send("GET", "/v2/actions", none.clone(), 200).await;
     s.send("GET", "/v2/actions?per_page=2&page=2", none.clone(), 200).await;
@@ -309,8 +332,27 @@ async fn every_answer_is_one_that_digitalocean_gives() {
         let made = s.send("POST", records, record, 201).await;
         s.keep("record", &made["domain_record"]["id"]);
     }
-    s.send("POST", records, json!({ "type": "A", "name": "www", "data": "nonsense" }), 422).await;
+    for record in [
+        json!({ "type": "A", "name": "www", "data": "nonsense" }),
+        json!({ "type": "AAAA", "name": "www", "data": "192.0.2.1" }),
+        json!({ "type": "MX", "name": "@", "data": "mail.example.org." }),
+        json!({ "type": "CAA", "name": "@", "data": "letsencrypt.org.", "tag": "issue" }),
+        json!({ "type": "CAA", "name": "@", "data": "letsencrypt.org.", "flags": 256, "tag": "issue" }),
+        json!({ "type": "CAA", "name": "@", "data": "letsencrypt.org.", "flags": 0, "tag": "allow" }),
+        json!({ "type": "SRV", "name": "_sip._tcp", "data": "sip.example.org.", "priority": 1, "port": 5060 }),
+        json!({ "type": "SOA", "name": "@", "data": "1800" }),
+    ] {
+        s.send("POST", records, record, 422).await;
+    }
     s.send("GET", records, none.clone(), 200).await;
+    let found = s.send("GET", &format!("{records}?type=SOA"), none.clone(), 200).await;
+    s.keep("soa", &found["domain_records"][0]["id"]);
+    let soa = format!("{records}/{{soa}}");
+    s.send("PATCH", &soa, json!({ "type": "SOA", "ttl": 3600 }), 200).await;
+    for change in [json!({ "type": "SOA", "data": "1" }), json!({ "type": "TXT" })] {
+        s.send("PATCH", &soa, change, 422).await;
+    }
+    s.send("DELETE", &soa, none.clone(), 422).await;
     s.send("GET", &format!("{records}?name=www.example.org&type=A"), none.clone(), 200).await;
     let one = format!("{records}/{{record}}");
     s.send("GET", &one, none.clone(), 200).await;
@@ -330,7 +372,10 @@ async fn every_answer_is_one_that_digitalocean_gives() {
     }
 
     s.send("DELETE", "/v2/droplets/{one}", none.clone(), 204).await;
+    // However many droplets there are, the world is saved once.
+    let changes = *world.changes().borrow();
     s.send("DELETE", "/v2/droplets?tag_name=seachange:contract", none.clone(), 204).await;
+    assert_eq!(*world.changes().borrow(), changes + 1);
     s.send("DELETE", "/v2/droplets/1", none.clone(), 404).await;
     s.send("DELETE", "/v2/tags/PROD", none.clone(), 204).await;
     s.send("DELETE", "/v2/account/keys/{key}", none.clone(), 204).await;

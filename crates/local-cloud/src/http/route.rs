@@ -82,12 +82,7 @@ fn droplets(world: &World, ask: &Ask<'_>, path: &[&str]) -> Answer<Reply> {
         ("DELETE", []) => {
             let tag =
                 ask.query("tag_name").ok_or_else(|| Refusal::bad_request("tag_name is needed"))?;
-            let filter = Filter { tag: Some(tag.to_owned()), name: None };
-            world
-                .droplets(&filter)
-                .iter()
-                .try_for_each(|droplet| world.delete_droplet(droplet.id))?;
-            Ok(Reply::Empty(204))
+            world.delete_tagged(tag).map(|()| Reply::Empty(204))
         }
         ("GET", [id]) => Ok(Reply::Body(
             200,

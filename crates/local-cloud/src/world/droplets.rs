@@ -66,6 +66,11 @@ impl Droplet {
     pub(crate) fn reachable(&self) -> Option<Ipv4Addr> {
         self.address.filter(|_| self.status == Status::Active)
     }
+
+    /// Whether it has a tag, however that is spelled.
+    fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|found| found.eq_ignore_ascii_case(tag))
+    }
 }
 
 /// What a machine behind a droplet is made by.
@@ -162,11 +167,9 @@ impl World {
         self.act(|inner, now| {
             let lag = inner.config.timings.list_lag;
             let fits = |droplet: &&Droplet| {
-                let tagged =
-                    |tag: &String| droplet.tags.iter().any(|found| found.eq_ignore_ascii_case(tag));
                 let named = |name: &String| droplet.name.eq_ignore_ascii_case(name);
                 droplet.created_at + lag <= now
-                    && filter.tag.as_ref().is_none_or(tagged)
+                    && filter.tag.as_ref().is_none_or(|tag| droplet.has_tag(tag))
                     && filter.name.as_ref().is_none_or(named)
             };
             let found = inner.resources.droplets.values().filter(fits);
@@ -195,19 +198,15 @@ impl World {
 
     /// Begins a droplet's end.
     pub(crate) fn delete_droplet(&self, id: DropletId) -> Answer<()> {
+        self.act(|inner, _| inner.begin_end(id))
+    }
+
+    /// Begins the end of all droplets with a tag, at one instant.
+    pub(crate) fn delete_tagged(&self, tag: &str) -> Answer<()> {
         self.act(|inner, _| {
-            let droplet = inner.resources.droplets.get_mut(&id).ok_or_else(Refusal::not_found)?;
-            if droplet.leaving || is_at_work(Wrong::Forget) {
-                return Ok(());
-            }
-            if droplet.status == Status::New {
-                return Err(Refusal::pending("Droplet"));
-            }
-            droplet.leaving = true;
-            let delay = inner.config.timings.delete;
-            inner.after(delay, Due::Vanish(id));
-            inner.changed();
-            Ok(())
+            let droplets = inner.resources.droplets.values();
+            let tagged = droplets.filter(|droplet| droplet.has_tag(tag)).map(|droplet| droplet.id);
+            tagged.collect::<Vec<_>>().into_iter().try_for_each(|id| inner.begin_end(id))
         })
     }
 
@@ -336,6 +335,21 @@ impl Inner {
         }
         self.changed();
         Ok(created)
+    }
+
+    fn begin_end(&mut self, id: DropletId) -> Answer<()> {
+        let droplet = self.resources.droplets.get_mut(&id).ok_or_else(Refusal::not_found)?;
+        if droplet.leaving || is_at_work(Wrong::Forget) {
+            return Ok(());
+        }
+        if droplet.status == Status::New {
+            return Err(Refusal::pending("Droplet"));
+        }
+        droplet.leaving = true;
+        let delay = self.config.timings.delete;
+        self.after(delay, Due::Vanish(id));
+        self.changed();
+        Ok(())
     }
 
     fn check_create(&self, create: &DropletCreate) -> Answer<()> {
