@@ -103,7 +103,6 @@ def ssh_keys(cloud):
     cloud.missing("deleted key", keys.get, made["id"])
     cloud.missing("rename of a deleted key", keys.update, made["id"], {"name": "late"})
     cloud.missing("delete of a deleted key", keys.delete, made["id"])
-    return before
 
 
 def droplets(cloud, key):
@@ -626,6 +625,14 @@ def environment(path):
         return dict(re.findall(r"^export (\w+)=(.*)$", file.read(), re.M))
 
 
+def unexpected(error, last):
+    """Where in this file something else than a check went wrong, and after which answer."""
+    places = traceback.extract_tb(error.__traceback__)
+    line = [place.lineno for place in places if place.filename == __file__][-1]
+    after = f"{last.request.method} {last.request.url}: {last.status_code} {last.text()}" if last else "no answer"
+    return f"line {line}\n  expected: an answer\n  seen:     {error!r}\n  after:    {after}"
+
+
 def main(world, limited):
     world, limited = environment(world), environment(limited)
     cloud = Cloud(world["DIGITALOCEAN_API_URL"], world["DIGITALOCEAN_TOKEN"])
@@ -651,19 +658,8 @@ def main(world, limited):
         except Wrong as wrong:
             sys.exit(f"pydo: {name}: {wrong}")
         except Exception as error:  # What the client raises, or a field that is not there.
-            lines = [
-                place.lineno for place in traceback.extract_tb(error.__traceback__) if place.filename == __file__
-            ]
-            last = (slow if slow.last else cloud).last
-            seen = (
-                f"{last.request.method} {last.request.url}: {last.status_code} {last.text()}"
-                if last
-                else "no answer"
-            )
-            sys.exit(
-                f"pydo: {name}: line {lines[-1]}\n  expected: an answer\n  seen:     {error!r}\n  after:    {seen}"
-            )
-        note = f" ({note})" if isinstance(note, str) else ""
+            sys.exit(f"pydo: {name}: {unexpected(error, slow.last or cloud.last)}")
+        note = f" ({note})" if note else ""
         print(
             f"pydo: {name}: {Checks.total - checked} checks, {cloud.sent + slow.sent - sent} requests{note}",
             flush=True,
