@@ -46,6 +46,15 @@ impl Lab {
         self.sandbox.run(&line(command, version))
     }
 
+    /// Changes the spec.
+    pub(crate) fn edit_spec(&self, change: impl FnOnce(String) -> String) {
+        let path = self.sandbox.path().join("webgui.yaml");
+        let text = std::fs::read_to_string(&path).expect("the spec");
+        let changed = change(text.clone());
+        assert_ne!(changed, text, "nothing changed");
+        std::fs::write(path, changed).expect("writable");
+    }
+
     /// Applies a version, and says how it went.
     pub(crate) fn apply(&self, version: &str) -> Said {
         self.run("apply --auto-approve", version)

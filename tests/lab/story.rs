@@ -1,6 +1,8 @@
 //! The main job on real parts: from nothing, through everything that happens to a stack, to nothing.
 
-use crate::ground::{Lab, Seen, docker};
+use std::time::{Duration, Instant};
+
+use crate::ground::{Lab, Seen, docker, get};
 
 fn served(version: &str) -> Seen {
     Seen { status: 200, version: version.to_owned() }
@@ -34,9 +36,46 @@ fn the_main_job() {
     assert_eq!(lab.seen(), served("1.0"));
     lab.is_settled("1.0");
 
+    // One that takes its time to go is waited for when its worker is needed.
+    for version in ["lingers", "1.1", "1.0"] {
+        lab.apply(version).code(0).says("1 swapped");
+    }
+    assert_eq!(lab.seen(), served("1.0"));
+
+    // Another port for users: a new configuration by a reload of the same HAProxy.
+    let process = "systemctl show haproxy --property MainPID --value";
+    let before = lab.on("webgui-load-balancer", process);
+    lab.edit_spec(|text| text.replace("listen: 80 ", "listen: 8000 "));
+    lab.apply("1.0").code(0).says("1 changed");
+    let mut entrance = lab.entrance();
+    entrance.set_port(8000);
+    assert_eq!(get(entrance, "/"), served("1.0"));
+    assert_eq!(lab.on("webgui-load-balancer", process), before, "reloaded, never restarted");
+    lab.is_settled("1.0");
+
     lab.run("destroy --auto-approve", "1.0").code(0);
     assert!(lab.droplets().is_empty(), "{:?}", lab.droplets());
     assert_eq!(docker(&["ps", "--quiet", "--filter", "label=seachange.lab"]), "");
+}
+
+#[test]
+fn nothing_is_left_of_a_world_whose_process_is_killed() {
+    let lab = Lab::open();
+    let create =
+        r#"{"name":"left-behind","region":"fra1","size":"s-1vcpu-1gb","image":"ubuntu-24-04-x64"}"#;
+    lab.served.ask("POST", "/v2/droplets", create);
+    let ours = || docker(&["ps", "--all", "--quiet", "--filter", "label=seachange.lab"]);
+    while ours().is_empty() {
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    // It ends by SIGKILL.
+    drop(lab);
+    let began = Instant::now();
+    let network = || docker(&["network", "ls", "--quiet", "--filter", "name=^seachange-lab$"]);
+    while !(ours().is_empty() && network().is_empty()) {
+        assert!(began.elapsed() < Duration::from_secs(30), "still there: {}", ours());
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
 }
 
 #[test]

@@ -19,7 +19,11 @@ tag() {
 }
 
 fallback=$(field 'droplets?tag_name=FALLBACK' '["droplets"][0]["id"]')
-fallback_ip=$(field 'droplets?tag_name=FALLBACK' '["droplets"][0]["networks"]["v4"][0]["ip_address"]')
+# The first address, as there; but the public one, since today's API begins with the private one.
+fallback_ip=$(api "$DIGITALOCEAN_API_URL/v2/droplets?tag_name=FALLBACK" | python3 -c '
+import json, sys
+addresses = json.load(sys.stdin)["droplets"][0]["networks"]["v4"]
+print(next(one["ip_address"] for one in addresses if one["type"] == "public"))')
 prod=$(field 'droplets?tag_name=PROD' '["droplets"][0]["id"]')
 floating_ip=$(field floating_ips '["floating_ips"][0]["ip"]')
 

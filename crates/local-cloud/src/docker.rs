@@ -30,8 +30,12 @@ use network::Rules;
 /// The image that droplets are made of.
 pub const IMAGE: &str = "seachange-lab/droplet";
 /// The first droplet and the first reserved IP. RFC 2544 keeps 198.18.0.0/15 for tests of networks.
-pub const ADDRESSES: Addresses =
-    Addresses { droplets: Ipv4Addr::new(198, 18, 0, 10), reserved: Ipv4Addr::new(198, 19, 0, 10) };
+pub const ADDRESSES: Addresses = Addresses {
+    droplets: Ipv4Addr::new(198, 18, 0, 10),
+    // On the same bridge, where nobody has them: what is sent there does not leave this machine.
+    private: Ipv4Addr::new(198, 18, 128, 10),
+    reserved: Ipv4Addr::new(198, 19, 0, 10),
+};
 /// The host as droplets see it; the image registry is here.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The registry as droplets and specs call it.

@@ -121,6 +121,8 @@ impl Default for Races {
 pub struct Addresses {
     /// Public ones of droplets: room for 32,000.
     pub droplets: Ipv4Addr,
+    /// Private ones of droplets, at which nobody answers: as many.
+    pub private: Ipv4Addr,
     /// Reserved IPs: room for 2,000.
     pub reserved: Ipv4Addr,
 }
@@ -130,6 +132,7 @@ impl Addresses {
     pub const fn loopback((a, b): (u8, u8)) -> Self {
         Self {
             droplets: Ipv4Addr::new(127, a, b, 10),
+            private: Ipv4Addr::new(10, 0, 0, 10),
             reserved: Ipv4Addr::new(127, a, b.wrapping_add(128), 10),
         }
     }

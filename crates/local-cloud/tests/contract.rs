@@ -167,7 +167,7 @@ async fn open(rate_limits: bool) -> (Arc<World>, Http, String) {
         boot: ms(30),
         address: ms(10),
         first_boot: BootTimings { ssh: ms(10), cloud_init: ms(10) },
-        action: ms(30),
+        action: ms(200),
         delete: ms(30),
         ..Timings::quick()
     };

@@ -37,7 +37,8 @@ async fn healthy(
         let probe = Probe {
             route: Route::Container { target: target.clone(), port: candidate.settings.port },
             path: health.path.clone(),
-            timeout: PROBE.min(left),
+            // The last one too is given a chance: one that was cut off at once would hide what the app says.
+            timeout: PROBE.min(left.max(health.interval)),
         };
         let outcome = ask(host, &probe).await;
         in_a_row = if answers(&outcome, health.status, None) { in_a_row + 1 } else { 0 };

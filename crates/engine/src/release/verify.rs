@@ -15,6 +15,8 @@ use crate::steps::floating_ip;
 
 /// One request gets no longer, however far the deadline.
 const PROBE: Duration = Duration::from_secs(5);
+/// Nor less: the last one, cut off at once, would hide what users see.
+const LEAST: Duration = Duration::from_millis(500);
 
 /// Looks along every way users come. Heeds no stop: users are on the new release.
 pub(super) async fn verify(step: &mut Step<'_>, transition: &Transition) -> Result<(), Trouble> {
@@ -26,7 +28,8 @@ pub(super) async fn verify(step: &mut Step<'_>, transition: &Transition) -> Resu
         let mut last = None;
         for (name, route) in std::mem::take(&mut ways) {
             let left = wanted.timeout.saturating_sub(began.elapsed());
-            let probe = Probe { route, path: wanted.path.clone(), timeout: PROBE.min(left) };
+            let probe =
+                Probe { route, path: wanted.path.clone(), timeout: PROBE.min(left.max(LEAST)) };
             let outcome = ask(host, &probe).await;
             let fits = answers(&outcome, wanted.status, wanted.contains.as_deref());
             let seen = format!("{name}: {}", seen(&outcome));

@@ -320,7 +320,7 @@ impl Inner {
                 authorized_keys: authorized_keys.clone(),
                 user_data: create.user_data.as_ref().map(|data| data.expose().to_owned()),
                 address: None,
-                private: Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 10)) + place),
+                private: Ipv4Addr::from(u32::from(self.config.addresses.private) + place),
                 created_at: now,
                 leaving: false,
                 locked: true,
