@@ -68,6 +68,7 @@ pub async fn recover(
     context: &Context<'_>,
     journal: &Journal,
 ) -> Result<Vec<Settled>, RecoverError> {
+    end_detour(context, &journal.state()).await;
     let settled = look(context, &journal.state()).await?;
     for one in &settled {
         context.note(in_words(one));
@@ -77,6 +78,19 @@ pub async fn recover(
     }
     learn_addresses(context, journal).await?;
     Ok(settled)
+}
+
+/// A release that was left under way may have left users on the way round the floating IP: to a worker that this run may be about
+/// to replace. Where it cannot be ended, the load balancer looks changed, and the plan says so.
+async fn end_detour(context: &Context<'_>, state: &State) {
+    let balancer = state.droplet(&Address::LoadBalancer).filter(|known| known.config.is_some());
+    let target = balancer.and_then(Droplet::target);
+    if let (Some(_), Some(host), Some(target)) = (&state.transition, context.host, target)
+        && let Err(error) = host.detour(&target, None).await
+    {
+        context
+            .note(format!("the load balancer may still send users round the floating IP: {error}"));
+    }
 }
 
 /// Finds out what became of every operation that has no end, and records nothing: for a plan that only shows.

@@ -210,6 +210,11 @@ impl Watch {
         if self.serves.fetch_or(serves, Ordering::Relaxed) && !serves {
             self.violation(format!("{when}: users are not served"));
         }
+        if self.detour().is_some_and(|to| served(world, to, PORT).is_none()) {
+            self.violation(format!(
+                "{when}: users are sent round to somebody who does not serve them"
+            ));
+        }
         // Nothing is read twice of a world that did not change.
         let version = *world.changes().borrow();
         let known = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
