@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::harness::{Said, Sandbox, Served};
 
-/// The registry as the host calls it.
-const REGISTRY: &str = "198.18.0.1:5000";
+/// The registry as this machine's Docker Engine calls it.
+const REGISTRY: &str = "127.198.18.1:5000";
 /// What `tests/lab/images` makes.
 const VERSIONS: [&str; 8] = ["1.0", "1.1", "1.2", "2.0", "unhealthy", "crash", "slow", "lingers"];
 /// Whom users ask for.

@@ -13,7 +13,7 @@ const KILLS: u32 = 10;
 /// Somebody who asks for the domain again and again.
 struct User {
     stop: Arc<AtomicBool>,
-    asking: JoinHandle<Vec<Seen>>,
+    asking: JoinHandle<Vec<(Seen, Duration)>>,
 }
 
 impl User {
@@ -23,7 +23,8 @@ impl User {
         let asking = std::thread::spawn(move || {
             let mut seen = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
-                seen.push(get(entrance, "/"));
+                let began = Instant::now();
+                seen.push((get(entrance, "/"), began.elapsed()));
                 std::thread::park_timeout(Duration::from_millis(10));
             }
             seen
@@ -31,7 +32,8 @@ impl User {
         Self { stop, asking }
     }
 
-    fn end(self) -> Vec<Seen> {
+    /// What came, and how long it took.
+    fn end(self) -> Vec<(Seen, Duration)> {
         self.stop.store(true, Ordering::Relaxed);
         self.asking.join().expect("every answer came")
     }
@@ -77,9 +79,13 @@ fn ten_kills_and_nobody_notices() {
     lab.is_settled("1.0");
     assert_eq!(lab.seen(), Seen { status: 200, version: "1.0".to_owned() });
     let seen = user.end();
-    let failed: Vec<&Seen> = seen.iter().filter(|seen| seen.status != 200).collect();
+    let failed: Vec<_> = seen.iter().filter(|(seen, _)| seen.status != 200).collect();
     assert!(failed.is_empty(), "of {}: {failed:?}", seen.len());
-    println!("{kills} kills in {tries} tries, {} requests, none failed", seen.len());
+    let slowest = seen.iter().map(|(_, took)| *took).max().unwrap_or_default();
+    println!(
+        "{kills} kills in {tries} tries, {} requests, none failed, slowest {slowest:?}",
+        seen.len()
+    );
 }
 
 #[test]

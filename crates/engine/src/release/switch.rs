@@ -1,7 +1,7 @@
 //! The switch and the switch back: one assign of the floating IP, never an unassign, and its outcome read back.
 //!
-//! Requests in flight are waited for first ([`super::drain`]). From here on no stop is heeded. What cannot be told is not guessed: the phase stays, and the next run reads where the
-//! address points.
+//! Requests in flight are waited for first ([`super::drain`]). From here on no stop is heeded. What cannot be told is not
+//! guessed: the phase stays, and the next run reads where the address points.
 
 use seachange_core::address::Address;
 use seachange_core::event::Event;

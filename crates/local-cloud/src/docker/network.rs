@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{ADDRESSES, DockerError, GATEWAY, command, fed};
+use super::{ADDRESSES, DockerError, GATEWAY, LOOPBACK, REGISTRY_PORT, command, fed};
 use crate::world::World;
 
 /// The bridge, and Docker's network on it.
 pub(super) const BRIDGE: &str = "seachange-lab";
-/// The chain with a rule for each reserved IP that points to a droplet.
+/// The chain with a rule for each reserved IP that points to a droplet, and one for the image registry.
 pub(super) const CHAIN: &str = "SEACHANGE-LAB";
 /// Where packets enter the chain: those of others, and the host's own.
 pub(super) const HOOKS: [&str; 2] = ["PREROUTING", "OUTPUT"];
@@ -105,7 +105,10 @@ fn table(rules: &Rules) -> String {
         format!("-A {CHAIN} -d {ip} -p tcp -j DNAT --to-destination {target}\n")
     };
     let rules: String = rules.iter().map(rule).collect();
-    format!("*nat\n:{CHAIN} - [0:0]\n{rules}COMMIT\n")
+    let registry = format!(
+        "-A {CHAIN} -d {LOOPBACK} -p tcp --dport {REGISTRY_PORT} -j DNAT --to-destination {GATEWAY}\n"
+    );
+    format!("*nat\n:{CHAIN} - [0:0]\n{registry}{rules}COMMIT\n")
 }
 
 #[cfg(test)]
@@ -120,10 +123,13 @@ mod tests {
         assert_eq!(
             table(&rules),
             "*nat\n:SEACHANGE-LAB - [0:0]\n\
+             -A SEACHANGE-LAB -d 127.198.18.1 -p tcp --dport 5000 -j DNAT --to-destination 198.18.0.1\n\
              -A SEACHANGE-LAB -d 198.19.0.10 -p tcp -j DNAT --to-destination 198.18.0.10\n\
              -A SEACHANGE-LAB -d 198.19.0.11 -p tcp -j DNAT --to-destination 198.18.0.12\n\
              COMMIT\n"
         );
-        assert_eq!(table(&Rules::new()), "*nat\n:SEACHANGE-LAB - [0:0]\nCOMMIT\n");
+        let flushed = table(&Rules::new());
+        assert!(flushed.starts_with("*nat\n:SEACHANGE-LAB - [0:0]\n"), "{flushed}");
+        assert!(!flushed.contains("198.19."), "{flushed}");
     }
 }

@@ -13,8 +13,8 @@ use seachange_local_cloud::docker::{Droplets, REGISTRY};
 use crate::ground::{key, lab_ground, ssh_by};
 use crate::suite;
 
-/// The registry as the host calls it.
-const HERE: &str = "198.18.0.1:5000";
+/// The registry as this machine's Docker Engine calls it.
+const HERE: &str = "127.198.18.1:5000";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_suite() {
