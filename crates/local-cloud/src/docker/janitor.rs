@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::network::{BRIDGE, CHAIN, HOOKS};
@@ -36,14 +36,27 @@ impl Janitor {
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .map_err(failed)?;
         let mut said = String::new();
         if let Some(stdout) = shell.stdout.take() {
             BufReader::new(stdout).read_line(&mut said).await.map_err(failed)?;
         }
-        if said.is_empty() { Err(DockerError::InUse) } else { Ok(Self { shell }) }
+        if !said.is_empty() {
+            return Ok(Self { shell });
+        }
+        let mut detail = String::new();
+        if let Some(mut stderr) = shell.stderr.take() {
+            stderr.read_to_string(&mut detail).await.map_err(failed)?;
+        }
+        match shell.wait().await.map_err(failed)?.code() {
+            Some(TAKEN) => Err(DockerError::InUse),
+            _ => Err(DockerError::Failed {
+                command: format!("locking {LOCK}"),
+                detail: detail.trim().to_owned(),
+            }),
+        }
     }
 
     /// Starts the image registry, once the address it listens at exists.
@@ -62,21 +75,24 @@ impl Janitor {
     }
 }
 
+/// Held by the one who has droplets on this machine; `tests/lab/teardown` takes it too.
+const LOCK: &str = "/run/seachange-lab.lock";
 /// How long an earlier world may take to be gone, in seconds.
 const PATIENCE: u32 = 30;
+/// How the shell ends if somebody else still holds the lock by then.
+const TAKEN: i32 = 75;
 
 fn script() -> String {
-    let lock = std::env::temp_dir().join("seachange-lab.lock");
     format!(
         "trap '' INT TERM HUP
-exec 9> '{lock}' && flock --wait {PATIENCE} 9 || exit 1
+exec 9> {LOCK}
+flock --wait {PATIENCE} --conflict-exit-code {TAKEN} 9 || exit
 {clean_up}echo clean
-exec > /dev/null
+exec > /dev/null 2>&1
 read -r go && {{ docker-registry serve \"$1\" > \"$2\" 2>&1 & }}
 cat > /dev/null
 [ -z \"$!\" ] || kill -9 \"$!\"
 {clean_up}",
-        lock = lock.display(),
         clean_up = clean_up(),
     )
 }
