@@ -2,6 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -51,6 +54,32 @@ fn slow(entrance: SocketAddr, millis: u32) -> JoinHandle<String> {
 fn upload(entrance: SocketAddr, pieces: usize) -> JoinHandle<String> {
     let length = pieces * PIECE;
     ask(entrance, format!("POST /upload HTTP/1.1\r\ncontent-length: {length}"), pieces)
+}
+
+/// Asks again and again while something is done; every answer.
+fn meanwhile(
+    act: impl FnOnce(),
+    ask: impl Fn() -> JoinHandle<String> + Send + 'static,
+) -> Vec<String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let asking = std::thread::spawn(move || {
+        let mut answers = Vec::new();
+        while !stopped.load(Ordering::Relaxed) {
+            answers.push(ask().join().expect("an answer"));
+        }
+        answers
+    });
+    act();
+    stop.store(true, Ordering::Relaxed);
+    asking.join().expect("answers")
+}
+
+#[track_caller]
+fn all_good(answers: &[String]) {
+    let is_good = |answer: &&String| answer.starts_with("HTTP/1.1 200");
+    let bad: Vec<&String> = answers.iter().filter(|answer| !is_good(answer)).collect();
+    assert!(!answers.is_empty() && bad.is_empty(), "of {}: {bad:?}", answers.len());
 }
 
 #[test]
@@ -103,4 +132,43 @@ fn a_run_that_is_killed_on_the_detour_leaves_what_the_next_one_ends() {
     let now = slow(entrance, 1).join().expect("an answer");
     assert!(now.contains("1.0 after"), "{now}");
     sandbox.run("plan -f webgui.yaml --var VERSION=1.0 --detailed-exitcode").code(0);
+}
+
+#[test]
+fn the_next_run_ends_the_detour_before_it_plans() {
+    let (mut sandbox, _served, entrance) = released(|text| text);
+    let under_way = upload(entrance, 60);
+    sandbox.kill_at(&format!("{APPLY} VERSION=1.1"), "requests in flight");
+    assert!(under_way.join().expect("an answer").contains("1.0 took"));
+    // A plan may replace the worker that users are sent round to; this one comes to nothing at all.
+    sandbox.spec_for_served(|text| text.replace("size: s-1vcpu-1gb", "size: s-99vcpu-1gb"));
+    drop(sandbox.run(&format!("{APPLY} VERSION=1.1")).code(1).complains("s-99vcpu-1gb"));
+    let now = slow(entrance, 1).join().expect("an answer");
+    assert!(now.contains("1.0 after"), "{now}");
+}
+
+#[test]
+fn users_stay_on_the_detour_of_a_killed_run_until_the_address_has_moved() {
+    let (sandbox, served, entrance) = released(|text| text);
+    let timings = served.ask("GET", "/_local/timings", "");
+    let mut timings: serde_json::Value = serde_json::from_str(&timings).expect("JSON");
+    timings["action"] = 3_000.into();
+    served.ask("PUT", "/_local/timings", &timings.to_string());
+    let swap = format!("{APPLY} VERSION=1.1");
+    let mut command = sandbox.command(&swap);
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("runs");
+    while !is_moving(&served) {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    // An upload of half a second is on its way at any time.
+    let answers = meanwhile(|| drop(sandbox.run(&swap).code(0)), move || upload(entrance, 5));
+    all_good(&answers);
+}
+
+fn is_moving(served: &Served) -> bool {
+    let answer = served.ask("GET", "/v2/reserved_ips", "");
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    answer["reserved_ips"][0]["locked"] == true
 }

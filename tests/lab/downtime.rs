@@ -25,7 +25,10 @@ const VERSIONS: [&str; 4] = ["1.0", "1.1", "1.2", "2.0"];
 struct Move {
     old: String,
     new: String,
+    /// When answers may come from either.
     during: Window,
+    /// From the command to its end.
+    took: Duration,
 }
 
 fn start(lab: &Lab) -> Load {
@@ -52,7 +55,8 @@ fn rest_until(load: &Load, end: Duration) -> Window {
 fn moved(lab: &Lab, load: &Load, act: impl FnOnce()) -> Move {
     let (old, begin) = (lab.seen().version, load.now());
     act();
-    Move { old, during: (begin, load.now()), new: lab.seen().version }
+    let end = load.now();
+    Move { old, during: (begin, end), took: end - begin, new: lab.seen().version }
 }
 
 /// The figures of a way.
@@ -79,7 +83,7 @@ fn figures(report: &Report, rest: &[Window], moves: &[Move]) -> Figures {
     let cutovers: Option<Vec<Duration>> = moves.iter().map(cutover).collect();
     Figures {
         moves: moves.len(),
-        longest_move: during.iter().map(|(from, to)| *to - *from).max().unwrap_or_default(),
+        longest_move: moves.iter().map(|moved| moved.took).max().unwrap_or_default(),
         requests: report.sent(),
         failed: report.failed(),
         reasons: report.reasons(),
@@ -145,9 +149,11 @@ fn the_tutorial_s_own_way_under_the_same_load() {
         .map(|(new, old)| {
             let begin = load.now();
             tutorial::release(&lab, new);
+            let took = load.now() - begin;
             // It does not wait until users have it, so we do.
             let during = rest_until(&load, load.now() + SETTLED);
-            Move { old: (*old).to_owned(), new: (*new).to_owned(), during: (begin, during.1) }
+            let (old, new) = ((*old).to_owned(), (*new).to_owned());
+            Move { old, new, during: (begin, during.1), took }
         })
         .collect();
     let report = load.finish();

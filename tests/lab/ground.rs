@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use seachange_local_cloud::docker::Droplets;
+
 use crate::harness::{Said, Sandbox, Served};
 
-/// The registry as this machine's Docker Engine calls it.
-const REGISTRY: &str = "127.198.18.1:5000";
 /// What `tests/lab/images` makes.
 const VERSIONS: [&str; 8] = ["1.0", "1.1", "1.2", "2.0", "unhealthy", "crash", "slow", "lingers"];
 /// Whom users ask for.
@@ -31,8 +31,9 @@ impl Lab {
         let mut sandbox = Sandbox::new();
         sandbox.set("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         let served = sandbox.serve("--droplets docker");
+        let registry = Droplets::local_registry();
         for version in VERSIONS {
-            docker(&["push", "--quiet", &format!("{REGISTRY}/webgui:{version}")]);
+            docker(&["push", "--quiet", &format!("{registry}/webgui:{version}")]);
         }
         sandbox.spec_for_served(|text| {
             text.replace("registry.gitlab.com/mebbinghaus", "registry.lab:5000")
@@ -71,6 +72,11 @@ impl Lab {
     pub(crate) fn on(&self, droplet: &str, command: &str) -> String {
         let container = format!("seachange-lab-{}", self.droplet(droplet)["id"]);
         docker(&["exec", &container, "sh", "-c", command])
+    }
+
+    /// HAProxy's process on the load balancer, which a reload leaves and a restart does not.
+    pub(crate) fn haproxy(&self) -> String {
+        self.on("webgui-load-balancer", "systemctl show haproxy --property MainPID --value")
     }
 
     /// Returns when the droplet's first boot is over, however long its container takes to appear.

@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::journal::{Journal, JournalError};
 use crate::observe::{self, ObserveError};
 use crate::pace::{Cut, Pace};
+use crate::release::drain;
 use crate::steps::{self, floating_ip};
 
 /// Why what was left open is still open.
@@ -68,7 +69,7 @@ pub async fn recover(
     context: &Context<'_>,
     journal: &Journal,
 ) -> Result<Vec<Settled>, RecoverError> {
-    end_detour(context, &journal.state()).await;
+    end_detour(context, &journal.state()).await?;
     let settled = look(context, &journal.state()).await?;
     for one in &settled {
         context.note(in_words(one));
@@ -80,17 +81,31 @@ pub async fn recover(
     Ok(settled)
 }
 
-/// A release that was left under way may have left users on the way round the floating IP: to a worker that this run may be about
-/// to replace. Where it cannot be ended, the load balancer looks changed, and the plan says so.
-async fn end_detour(context: &Context<'_>, state: &State) {
-    let balancer = state.droplet(&Address::LoadBalancer).filter(|known| known.config.is_some());
-    let target = balancer.and_then(Droplet::target);
-    if let (Some(_), Some(host), Some(target)) = (&state.transition, context.host, target)
-        && let Err(error) = host.detour(&target, None).await
-    {
-        context
-            .note(format!("the load balancer may still send users round the floating IP: {error}"));
+/// A release that was left under way may have left users on the way round the floating IP, to a worker that this run may be
+/// about to replace. While the address still moves, they are best off there: it would cut what they have begun.
+async fn end_detour(context: &Context<'_>, state: &State) -> Result<(), RecoverError> {
+    let Some(ip) = state.transition.as_ref().and_then(|_| state.floating_ip()) else {
+        return Ok(());
+    };
+    let pace = Pace::until(&context.patience, context.patience.action, &context.stop);
+    loop {
+        match context.cloud.reserved_ip(ip).await {
+            Ok(now) if now.locked => {}
+            Ok(_) => break,
+            // Nobody gets anywhere but by the way round.
+            Err(CloudError::NotFound { .. }) => return Ok(()),
+            Err(source) => {
+                return Err(RecoverError::Look { what: Address::FloatingIp.to_string(), source });
+            }
+        }
+        match pace.pause().await {
+            Ok(()) => {}
+            Err(Cut::Elapsed(_)) => break,
+            Err(Cut::Stopped) => return Err(RecoverError::Stopped),
+        }
     }
+    drain::end(context, state).await;
+    Ok(())
 }
 
 /// Finds out what became of every operation that has no end, and records nothing: for a plan that only shows.

@@ -4,7 +4,7 @@
 //! it enters it. There is no branch on phases here but one: a stop is heeded before the switch, and from there on the
 //! release goes forward to rest. What is learnt on the way becomes durable together with the phase it leads to.
 
-mod drain;
+pub(crate) mod drain;
 mod gate;
 pub(crate) mod stage;
 mod switch;
@@ -178,8 +178,6 @@ async fn entered(
     };
     let ip = floating_ip::ours(step)?;
     let pace = step.pace(step.run.context.patience.action);
-    // Users may be on the way round to a worker that is about to be touched.
-    drain::end(step).await;
     // An assign of the earlier run may still be under way: where the address points then is what counts.
     let points_to = floating_ip::at_rest(step, &pace, ip).await?.droplet;
     let target = earlier.target(step.worker_of(points_to));

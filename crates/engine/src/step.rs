@@ -248,7 +248,8 @@ pub(crate) fn failure(
     }
 }
 
-fn causes(error: &dyn Error) -> Vec<String> {
+/// An error and all its sources, the outermost first.
+pub(crate) fn causes(error: &dyn Error) -> Vec<String> {
     let mut causes = vec![error.to_string()];
     let mut source = error.source();
     while let Some(error) = source {

@@ -38,8 +38,8 @@ pub const ADDRESSES: Addresses = Addresses {
 };
 /// The host as droplets see it; the image registry is here.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-/// The registry as this machine's Docker Engine calls it: on loopback an engine speaks plain HTTP without being told to.
-pub const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 198, 18, 1);
+/// Leads this machine's own Docker Engine to the registry: on loopback it speaks plain HTTP without being told to.
+const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 198, 18, 1);
 /// The registry as droplets and specs call it.
 pub const REGISTRY: &str = "registry.lab:5000";
 const REGISTRY_PORT: u16 = 5_000;
@@ -97,6 +97,11 @@ impl Droplets {
     /// Where the image registry is.
     pub fn registry_url() -> String {
         format!("http://{GATEWAY}:{REGISTRY_PORT}")
+    }
+
+    /// What this machine's Docker Engine calls it, to push to.
+    pub fn local_registry() -> String {
+        format!("{LOOPBACK}:{REGISTRY_PORT}")
     }
 
     /// Returns when floating IPs point where the world says.

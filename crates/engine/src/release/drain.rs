@@ -2,16 +2,19 @@
 //!
 //! New requests go from the load balancer straight to the worker that the address is about to point to, which has passed the
 //! gate; those in flight on the address are waited for, within a bound; then the address moves, and the way round ends. Dead
-//! in between, users are on a worker that was found healthy; whoever takes the release over ends the way round before anything
-//! else, and so does the next run that looks at the load balancer ([`seachange_core::host::Host::detour`]).
+//! in between, users are on a worker that was found healthy, and the next run ends the way round before it plans
+//! ([`crate::recover`]).
 
 use std::net::SocketAddrV4;
 
 use seachange_core::address::Address;
+use seachange_core::host::{Host, Target};
 use seachange_core::release::Transition;
+use seachange_core::state::State;
 
+use crate::context::Context;
 use crate::pace::{Cut, Pace};
-use crate::step::{Step, Trouble};
+use crate::step::{Step, Trouble, causes};
 
 /// Takes the way round to the worker and waits until nothing is in flight on the floating IP. Answers how many requests were
 /// when the wait was over; `None` without a load balancer to ask.
@@ -20,11 +23,10 @@ pub(super) async fn begin(
     transition: &Transition,
     worker: u32,
 ) -> Result<Option<u64>, Trouble> {
-    if transition.from.is_none() || !has_balancer(step) {
+    let asked = step.run.journal.with(|state| balancer(step.run.context, state));
+    let Some((host, balancer)) = asked.filter(|_| transition.from.is_some()) else {
         return Ok(None);
-    }
-    let host = step.host()?;
-    let balancer = step.target(&Address::LoadBalancer)?;
+    };
     let worker = step.target(&Address::Worker(worker))?;
     let to = SocketAddrV4::new(worker.address, transition.settings.port);
     // Like the switch itself, it heeds no stop: it is bounded, and a stop in the middle would leave the way round taken.
@@ -43,26 +45,21 @@ pub(super) async fn begin(
     }
 }
 
-/// Ends the way round, if there may be one. It is no reason to fail a release, and the next run sees what is left of it.
-pub(super) async fn end(step: &Step<'_>) {
-    if !has_balancer(step) {
-        return;
-    }
-    let ended = match (step.host(), step.target(&Address::LoadBalancer)) {
-        (Ok(host), Ok(balancer)) => host.detour(&balancer, None).await.map_err(Trouble::from),
-        (Err(trouble), _) | (_, Err(trouble)) => Err(trouble),
-    };
-    if let Err(trouble) = ended {
-        let why = step.failure(trouble).causes.join(": ");
-        step.run.context.note(format!(
-            "the load balancer may still send users round the floating IP: {why}; the next apply reloads it"
+/// Ends the way round, if there may be one. It is no reason to fail a run, and the next one sees what is left of it.
+pub(crate) async fn end(context: &Context<'_>, state: &State) {
+    if let Some((host, balancer)) = balancer(context, state)
+        && let Err(error) = host.detour(&balancer, None).await
+    {
+        context.note(format!(
+            "the load balancer may still send users round the floating IP: {}; the next apply reloads it",
+            causes(&error).join(": ")
         ));
     }
 }
 
-/// Whether there is a load balancer that has its configuration and can be asked.
-fn has_balancer(step: &Step<'_>) -> bool {
-    let installed = |droplet: &seachange_core::state::Droplet| droplet.config.is_some();
-    step.run.context.host.is_some()
-        && step.droplet(&Address::LoadBalancer).is_ok_and(|droplet| installed(&droplet))
+/// The load balancer, if there is one that has its configuration and can be asked.
+fn balancer<'a>(context: &Context<'a>, state: &State) -> Option<(&'a dyn Host, Target)> {
+    let droplet = state.droplet(&Address::LoadBalancer)?;
+    droplet.config.as_ref()?;
+    Some((context.host?, droplet.target()?))
 }

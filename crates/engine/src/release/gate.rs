@@ -13,7 +13,14 @@ use crate::pace::{self, Cut};
 use crate::step::{Step, Trouble, failure};
 
 /// One probe gets no longer, however far the deadline.
-const PROBE: Duration = Duration::from_secs(5);
+const MOST: Duration = Duration::from_secs(5);
+/// Nor less, however near: the last one, cut off at once, would hide what the app says.
+const LEAST: Duration = Duration::from_millis(500);
+
+/// How long one probe may take, with so much time left.
+pub(super) fn patience(left: Duration) -> Duration {
+    left.clamp(LEAST, MOST)
+}
 
 /// Judges the candidate.
 pub(crate) async fn gate(step: &mut Step<'_>, candidate: &Candidate<'_>) -> Result<(), Trouble> {
@@ -37,8 +44,7 @@ async fn healthy(
         let probe = Probe {
             route: Route::Container { target: target.clone(), port: candidate.settings.port },
             path: health.path.clone(),
-            // The last one too is given a chance: one that was cut off at once would hide what the app says.
-            timeout: PROBE.min(left.max(health.interval)),
+            timeout: patience(left),
         };
         let outcome = ask(host, &probe).await;
         in_a_row = if answers(&outcome, health.status, None) { in_a_row + 1 } else { 0 };
@@ -159,5 +165,18 @@ pub(super) fn seen(outcome: &ProbeOutcome) -> String {
     match outcome {
         ProbeOutcome::Answer { status, took, .. } => format!("{status} in {} ms", took.as_millis()),
         ProbeOutcome::NoAnswer { detail } => detail.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_probe_is_given_a_chance_and_none_takes_all_the_time() {
+        let seconds = Duration::from_secs;
+        assert_eq!(patience(Duration::ZERO), LEAST);
+        assert_eq!(patience(seconds(3)), seconds(3));
+        assert_eq!(patience(seconds(120)), MOST);
     }
 }

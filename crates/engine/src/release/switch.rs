@@ -22,10 +22,7 @@ pub(super) async fn forward(step: &mut Step<'_>, transition: &Transition) -> Res
     // An assign of an earlier run may still be under way: nobody can say yet that nothing happened.
     let now = floating_ip::at_rest(step, &pace, ip).await.map_err(Halt::Unsettled)?;
     match transition.target(step.worker_of(now.droplet)) {
-        Target::New => {
-            drain::end(step).await;
-            return Ok(());
-        }
+        Target::New => return Ok(()),
         Target::Old => {}
         Target::Other => {
             let droplet = now.droplet.map_or("nothing".to_owned(), |id| format!("droplet {id}"));
@@ -66,7 +63,7 @@ async fn move_to(
         )),
         Err(trouble @ Trouble::Journal(_)) => return Err(Halt::Unsettled(trouble)),
         Err(trouble) => {
-            drain::end(step).await;
+            drain::end(run.context, &run.journal.state()).await;
             // Forward, users are best off where they are; on the way back they are not.
             if worker == transition.to && transition.kind == Kind::Swap {
                 return Err(Halt::of(step, trouble));
@@ -79,7 +76,7 @@ async fn move_to(
     let moved = floating_ip::move_to(step, &pace, ip, droplet).await;
     // While nobody knows where the address points, users are best off where they certainly get an answer.
     if !matches!(moved, Err(NotMoved::Perhaps(_))) {
-        drain::end(step).await;
+        drain::end(run.context, &run.journal.state()).await;
     }
     match moved {
         Ok(()) => {

@@ -1,22 +1,15 @@
 //! Verify: requests along the ways users come must be answered by the new release, before a deadline.
 
-use std::time::Duration;
-
 use seachange_core::address::Address;
 use seachange_core::event::Event;
 use seachange_core::host::{Probe, Route};
 use seachange_core::release::Transition;
 use tokio::time::Instant;
 
-use super::gate::{answers, ask, seen};
+use super::gate::{answers, ask, patience, seen};
 use crate::pace::interval;
 use crate::step::{Step, Trouble, failure};
 use crate::steps::floating_ip;
-
-/// One request gets no longer, however far the deadline.
-const PROBE: Duration = Duration::from_secs(5);
-/// Nor less: the last one, cut off at once, would hide what users see.
-const LEAST: Duration = Duration::from_millis(500);
 
 /// Looks along every way users come. Heeds no stop: users are on the new release.
 pub(super) async fn verify(step: &mut Step<'_>, transition: &Transition) -> Result<(), Trouble> {
@@ -28,8 +21,7 @@ pub(super) async fn verify(step: &mut Step<'_>, transition: &Transition) -> Resu
         let mut last = None;
         for (name, route) in std::mem::take(&mut ways) {
             let left = wanted.timeout.saturating_sub(began.elapsed());
-            let probe =
-                Probe { route, path: wanted.path.clone(), timeout: PROBE.min(left.max(LEAST)) };
+            let probe = Probe { route, path: wanted.path.clone(), timeout: patience(left) };
             let outcome = ask(host, &probe).await;
             let fits = answers(&outcome, wanted.status, wanted.contains.as_deref());
             let seen = format!("{name}: {}", seen(&outcome));

@@ -25,12 +25,16 @@ pub(super) struct Janitor {
 impl Janitor {
     /// Takes away what an earlier process may have left, and waits for this one's end. Returns when the place is clean.
     pub(super) async fn call(folder: &Path) -> Result<Self, DockerError> {
+        Self::call_with(folder, LOCK, PATIENCE).await
+    }
+
+    async fn call_with(folder: &Path, lock: &str, patience: u32) -> Result<Self, DockerError> {
         let config = folder.join("registry.yml");
         let unwritten = |source| DockerError::File { path: config.display().to_string(), source };
         std::fs::write(&config, registry_config(folder)).map_err(unwritten)?;
         let failed = |source| DockerError::Missing { program: "sh".to_owned(), source };
         let mut shell = Command::new("sh")
-            .args(["-c", &script(), "janitor"])
+            .args(["-c", &script(lock, patience), "janitor"])
             .arg(config)
             .arg(folder.join(REGISTRY_LOG))
             .process_group(0)
@@ -53,7 +57,7 @@ impl Janitor {
         match shell.wait().await.map_err(failed)?.code() {
             Some(TAKEN) => Err(DockerError::InUse),
             _ => Err(DockerError::Failed {
-                command: format!("locking {LOCK}"),
+                command: format!("locking {lock}"),
                 detail: detail.trim().to_owned(),
             }),
         }
@@ -82,11 +86,11 @@ const PATIENCE: u32 = 30;
 /// How the shell ends if somebody else still holds the lock by then.
 const TAKEN: i32 = 75;
 
-fn script() -> String {
+fn script(lock: &str, patience: u32) -> String {
     format!(
         "trap '' INT TERM HUP
-exec 9> {LOCK}
-flock --wait {PATIENCE} --conflict-exit-code {TAKEN} 9 || exit
+exec 9> '{lock}'
+flock --wait {patience} --conflict-exit-code {TAKEN} 9 || exit
 {clean_up}echo clean
 exec > /dev/null 2>&1
 read -r go && {{ docker-registry serve \"$1\" > \"$2\" 2>&1 & }}
@@ -135,9 +139,24 @@ mod tests {
 
     #[test]
     fn the_script_is_one() {
-        let checked = std::process::Command::new("sh").args(["-n", "-c", &script()]).output();
+        let checked =
+            std::process::Command::new("sh").args(["-n", "-c", &script(LOCK, PATIENCE)]).output();
         let output = checked.unwrap();
-        assert!(output.status.success(), "{output:?}\n{}", script());
+        assert!(output.status.success(), "{output:?}\n{}", script(LOCK, PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn whoever_cannot_have_the_lock_is_told_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("lock").display().to_string();
+        let held = std::fs::File::create(&lock).unwrap();
+        held.lock().unwrap();
+        let taken = Janitor::call_with(folder.path(), &lock, 0).await.unwrap_err();
+        assert!(matches!(taken, DockerError::InUse), "{taken}");
+        let nowhere = folder.path().join("nowhere/lock").display().to_string();
+        let failed = Janitor::call_with(folder.path(), &nowhere, 0).await.unwrap_err();
+        assert!(matches!(failed, DockerError::Failed { .. }), "{failed}");
+        assert!(failed.to_string().contains("nowhere/lock"), "{failed}");
     }
 
     #[test]

@@ -13,9 +13,6 @@ use seachange_local_cloud::docker::{Droplets, REGISTRY};
 use crate::ground::{key, lab_ground, ssh_by};
 use crate::suite;
 
-/// The registry as this machine's Docker Engine calls it.
-const HERE: &str = "127.198.18.1:5000";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_suite() {
     let folder = tempfile::tempdir().unwrap();
@@ -41,15 +38,16 @@ async fn the_whole_suite() {
 
 /// Puts what `tests/lab/images` has made into the world's registry.
 pub(crate) fn push() -> BTreeMap<String, (ImageRef, Digest)> {
-    docker(&["tag", &format!("{HERE}/webgui:1.1"), &format!("{HERE}/team/webgui:1.1")]);
-    docker(&["push", "--quiet", &format!("{HERE}/team/webgui:1.1")]);
+    let here = Droplets::local_registry();
+    docker(&["tag", &format!("{here}/webgui:1.1"), &format!("{here}/team/webgui:1.1")]);
+    docker(&["push", "--quiet", &format!("{here}/team/webgui:1.1")]);
     let push = |version: &str| {
-        let name = format!("{HERE}/webgui:{version}");
+        let name = format!("{here}/webgui:{version}");
         docker(&["push", "--quiet", &name]);
         let digests = docker(&["inspect", "--format", "{{json .RepoDigests}}", &name]);
         let digests: Vec<String> = serde_json::from_str(&digests).unwrap();
-        let here = format!("{HERE}/webgui@");
-        let digest = digests.iter().find_map(|digest| digest.strip_prefix(&here)).unwrap();
+        let repository = format!("{here}/webgui@");
+        let digest = digests.iter().find_map(|digest| digest.strip_prefix(&repository)).unwrap();
         let image = format!("{REGISTRY}/webgui:{version}").parse().unwrap();
         (version.to_owned(), (image, digest.parse().unwrap()))
     };
