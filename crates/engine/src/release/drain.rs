@@ -3,7 +3,7 @@
 //! New requests go from the load balancer straight to the worker that the address is about to point to, which has passed the
 //! gate; those in flight on the address are waited for, within a bound; then the address moves, and the way round ends. Dead
 //! in between, users are on a worker that was found healthy, and the next run ends the way round before it plans
-//! ([`crate::recover`]).
+//! ([`mod@crate::recover`]).
 
 use std::net::SocketAddrV4;
 
