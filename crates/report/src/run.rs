@@ -65,8 +65,9 @@ pub fn summary(record: &RunRecord, plan: &Plan) -> String {
         _ => "",
     };
     format!(
-        "{word} {why}: {done} steps done and recorded, {failed} failed, {skipped} not tried.{release} {cost}\n\
-         The same command goes on from here."
+        "{word} {why}: {} done and recorded, {failed} failed, {skipped} not tried.{release} {cost}\n\
+         The same command goes on from here.",
+        number(done, "step")
     )
 }
 

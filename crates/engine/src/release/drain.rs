@@ -36,7 +36,7 @@ pub(super) async fn begin(
         if in_flight == 0 {
             return Ok(Some(0));
         }
-        step.does(format!("waiting for {in_flight} requests in flight on the old worker"));
+        step.does(format!("waiting for requests in flight on the old worker: {in_flight} left"));
         match pace.pause().await {
             Ok(()) => {}
             Err(Cut::Elapsed(_)) => return Ok(Some(in_flight)),

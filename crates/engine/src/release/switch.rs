@@ -58,7 +58,7 @@ async fn move_to(
     match drain::begin(step, transition, worker).await {
         Ok(None | Some(0)) => {}
         Ok(Some(left)) => run.context.note(format!(
-            "{left} requests on the old worker took longer than {:?} and are cut (deploy.drain)",
+            "requests on the old worker that took longer than {:?} are cut (deploy.drain): {left}",
             transition.settings.drain
         )),
         Err(trouble @ Trouble::Journal(_)) => return Err(Halt::Unsettled(trouble)),
