@@ -154,6 +154,7 @@ fn users_stay_on_the_detour_of_a_killed_run_until_the_address_has_moved() {
     let mut command = sandbox.command(&swap);
     let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("runs");
     while !is_moving(&served) {
+        assert_eq!(child.try_wait().expect("a child"), None, "it ended before it moved anything");
         std::thread::park_timeout(Duration::from_millis(5));
     }
     child.kill().expect("killed");
@@ -161,6 +162,49 @@ fn users_stay_on_the_detour_of_a_killed_run_until_the_address_has_moved() {
     // An upload of half a second is on its way at any time.
     let answers = meanwhile(|| drop(sandbox.run(&swap).code(0)), move || upload(entrance, 5));
     all_good(&answers);
+}
+
+#[test]
+fn what_came_by_the_configuration_of_before_is_waited_for_too() {
+    let (mut sandbox, _served, entrance) = released(|text| text);
+    // One apply installs another configuration and releases: the old process goes on with what it has begun.
+    let under_way = upload(entrance, 60);
+    sandbox.spec_for_served(|text| text.replace("listen: 80 ", "listen: 81 "));
+    let said = sandbox.run(&format!("{APPLY} VERSION=1.1")).code(0);
+    let answer = under_way.join().expect("an answer");
+    assert!(answer.contains("1.0 took"), "{answer}\n{said}");
+    assert!(said.stderr.contains("requests in flight"), "{said}");
+}
+
+#[test]
+fn users_who_were_taken_back_stay_on_the_old_release_whatever_becomes_of_the_run() {
+    let (sandbox, _served, entrance) = released(|text| {
+        text.replace("app:\n", "app:\n  verify: { contains: nothing says this, timeout: 1s }\n")
+    });
+    let version = || slow(entrance, 1).join().expect("an answer");
+    // On the way back an upload is waited for that the release which is found wrong has begun.
+    let mut command = sandbox.command(&format!("{APPLY} VERSION=1.1"));
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("runs");
+    while !version().contains("1.1 after") {
+        assert_eq!(child.try_wait().expect("a child"), None, "it ended before users were moved");
+    }
+    let under_way = upload(entrance, 60);
+    while !version().contains("1.0 after") {
+        assert_eq!(
+            child.try_wait().expect("a child"),
+            None,
+            "it ended before users were taken back"
+        );
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    let answers = meanwhile(
+        || drop(sandbox.run(&format!("{APPLY} VERSION=1.1")).code(1).complains("taken back")),
+        move || slow(entrance, 1),
+    );
+    assert!(answers.iter().all(|answer| answer.contains("1.0 after")), "{answers:?}");
+    assert!(under_way.join().expect("an answer").contains("1.1 took"));
+    assert!(version().contains("1.0 after"));
 }
 
 fn is_moving(served: &Served) -> bool {

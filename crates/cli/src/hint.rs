@@ -6,6 +6,7 @@ use seachange_core::cloud::CloudError;
 use seachange_core::host::{HostError, RegistryError};
 use seachange_core::state::edit::EditError;
 use seachange_core::store::StoreError;
+use seachange_engine::RecoverError;
 use seachange_engine::apply::ApplyError;
 use seachange_engine::store::LogError;
 use seachange_engine::store::commit::CommitError;
@@ -34,6 +35,7 @@ fn one(error: &(dyn Error + 'static)) -> Option<&'static str> {
         .or_else(|| error.downcast_ref().map(store))
         .or_else(|| error.downcast_ref().map(edit))
         .or_else(|| error.downcast_ref().and_then(apply))
+        .or_else(|| error.downcast_ref().and_then(recover))
         .or_else(|| error.downcast_ref().map(docker))
 }
 
@@ -159,6 +161,18 @@ fn apply(error: &ApplyError) -> Option<&'static str> {
     match error {
         ApplyError::Stale { .. } => Some("make a new plan: seachange plan"),
         ApplyError::Journal { .. } => None,
+    }
+}
+
+fn recover(error: &RecoverError) -> Option<&'static str> {
+    match error {
+        RecoverError::Detour { .. } => Some(
+            "make droplet.load_balancer reachable, then run the same command again; one that is lost for good is replaced by the next apply once its droplet is deleted",
+        ),
+        RecoverError::Look { .. }
+        | RecoverError::Observe(_)
+        | RecoverError::Journal(_)
+        | RecoverError::Stopped => None,
     }
 }
 

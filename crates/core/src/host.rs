@@ -269,6 +269,15 @@ pub enum HostError {
     },
 }
 
+/// How a load balancer is configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Balancing {
+    /// SHA-256 (hex) of its haproxy.cfg; `None` if there is no file.
+    pub config: Option<String>,
+    /// Users may be sent round the floating IP: [`Host::detour`].
+    pub detour: bool,
+}
+
 /// All hosts of a stack, reached over SSH.
 #[async_trait]
 pub trait Host: Send + Sync {
@@ -310,16 +319,16 @@ pub trait Host: Send + Sync {
     ) -> Result<Vec<String>, HostError>;
     /// Stops and removes a container. An absent one is success.
     async fn remove_container(&self, target: &Target, container: &str) -> Result<(), HostError>;
-    /// SHA-256 (hex) of the installed load balancer configuration; `None` if there is no file.
-    async fn config_digest(&self, target: &Target) -> Result<Option<String>, HostError>;
+    /// How the load balancer is configured. Changes nothing.
+    async fn balancing(&self, target: &Target) -> Result<Balancing, HostError>;
     /// Puts the whole haproxy.cfg in place: written beside, checked by HAProxy itself, moved over, reloaded (never
     /// restarted). Dead in between: the old or the new file, never a part; the next call reloads if in doubt.
     async fn install_config(&self, target: &Target, text: &str) -> Result<Installed, HostError>;
     /// Sends new requests that come to the load balancer straight to this address (`Some`), or to the floating IP as ever
-    /// (`None`), and tells how many are in flight by way of the floating IP. Those under way stay where they are. Harmless
-    /// twice. A detour ends with a reload or a restart; while one is taken, [`Host::config_digest`] is another one than that
-    /// of the file and the next [`Host::install_config`] reloads, so that a run that died meanwhile leaves nothing that the
-    /// next one does not see.
+    /// (`None`), and tells how many are in flight by way of the floating IP, those included that a process from before a
+    /// reload still has. Those under way stay where they are. Harmless twice. A detour ends with a reload or a restart; while
+    /// one is taken [`Balancing::detour`] says so and the next [`Host::install_config`] reloads, so that a run that died
+    /// meanwhile leaves nothing that the next one does not see.
     async fn detour(&self, target: &Target, to: Option<SocketAddrV4>) -> Result<u64, HostError>;
     /// One GET. A failing host is an outcome, not an error.
     async fn probe(&self, probe: &Probe) -> ProbeOutcome;

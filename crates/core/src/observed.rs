@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::address::Address;
 use crate::cloud::{Account, BaseImage, DnsRecord, Droplet, DropletId, ReservedIp, Size, SshKey};
-use crate::host::{Container, HostKey};
+use crate::host::{Balancing, Container, HostKey};
 use crate::image::Digest;
 
 /// Everything one refresh saw.
@@ -52,8 +52,8 @@ pub enum HostSeen {
     LoadBalancer {
         /// The key it showed.
         host_key: HostKey,
-        /// SHA-256 of its haproxy.cfg; `None` if there is no file.
-        config: Option<String>,
+        /// How it is configured.
+        balancing: Balancing,
     },
 }
 

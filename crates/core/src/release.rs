@@ -10,7 +10,7 @@
 //! | `Gating` | gate | `Done` → `Switching` · `Failed` → `Aborted` · `Resumed` old → `Staging`, new or other → `Aborted` |
 //! | `Switching` | switch | `Done` → `Verifying` · `Failed` → `Aborted` · `Resumed` new → `Verifying`, old → `Staging`, other → `Aborted` |
 //! | `Verifying` | verify | `Done` → `Retagging` · `Failed` → `SwitchingBack` · `Resumed` new → `Verifying`, old or other → `Aborted` |
-//! | `SwitchingBack` | switch back | `Done`, `Failed` → `RetaggingBack` · `Resumed` any → `SwitchingBack` |
+//! | `SwitchingBack` | switch back | `Done` → `RetaggingBack` · `Resumed` any → `SwitchingBack` |
 //! | `Retagging` | retag | `Done` → `Recording` · `Failed` → `Recording` · `Resumed` any → `Retagging` |
 //! | `RetaggingBack` | retag | `Done`, `Failed` → `Reverted` · `Resumed` any → `RetaggingBack` |
 //! | `Recording` | record | `Done` → `Completed` · `Resumed` any → `Recording` |
@@ -22,7 +22,9 @@
 //! Before the switch, "new" means that somebody moved the address to the standby by hand: its container must not be
 //! touched any more, so the release ends there. A first release has no old worker; see [`Transition::target`].
 //!
-//! A failed retag does not undo a release: tags are a view of the floating IP that every run repairs.
+//! A failed retag does not undo a release: tags are a view of the floating IP that every run repairs. A switch back cannot
+//! fail for good: as long as the address leads to the release that failed, the old one is not live again, and each run goes
+//! on there.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -190,7 +192,7 @@ pub fn next(phase: Phase, event: Event) -> Result<Phase, IllegalEvent> {
         (Verifying, Done) => Retagging,
         (Retagging, Done | Failed) => Recording,
         (Recording, Done) => Completed,
-        (SwitchingBack, Done | Failed) => RetaggingBack,
+        (SwitchingBack, Done) => RetaggingBack,
         (RetaggingBack, Done | Failed) => Reverted,
 
         (Staging | Gating | Switching, Failed) => Aborted,
@@ -209,8 +211,8 @@ pub fn next(phase: Phase, event: Event) -> Result<Phase, IllegalEvent> {
         (Staging | Gating, Abort) => Aborted,
         (Switching | Verifying | Retagging, Abort) => SwitchingBack,
 
-        (Recording, Failed | Abort)
-        | (SwitchingBack | RetaggingBack, Abort)
+        (Recording | SwitchingBack, Failed | Abort)
+        | (RetaggingBack, Abort)
         | (Completed | Aborted | Reverted, Done | Failed | Resumed(_) | Abort) => {
             return Err(IllegalEvent { phase, event });
         }
@@ -328,7 +330,7 @@ mod tests {
                 "Gating: Switching Aborted Aborted Staging Aborted Aborted",
                 "Switching: Verifying Aborted Verifying Staging Aborted SwitchingBack",
                 "Verifying: Retagging SwitchingBack Verifying Aborted Aborted SwitchingBack",
-                "SwitchingBack: RetaggingBack RetaggingBack SwitchingBack SwitchingBack SwitchingBack -",
+                "SwitchingBack: RetaggingBack - SwitchingBack SwitchingBack SwitchingBack -",
                 "Retagging: Recording Recording Retagging Retagging Retagging SwitchingBack",
                 "RetaggingBack: Reverted Reverted RetaggingBack RetaggingBack RetaggingBack -",
                 "Recording: Completed - Recording Recording Recording -",

@@ -303,7 +303,7 @@ async fn look(
                 HostSeen::Worker { host_key, containers }
             }
             Service::Haproxy => {
-                HostSeen::LoadBalancer { host_key, config: host.config_digest(&target).await? }
+                HostSeen::LoadBalancer { host_key, balancing: host.balancing(&target).await? }
             }
         })
     };

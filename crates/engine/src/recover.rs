@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use seachange_core::address::Address;
 use seachange_core::cloud::{CloudError, DnsRecordWrite, DropletStatus};
+use seachange_core::host::HostError;
 use seachange_core::journal::{Change, Entry, Operation, OperationKind};
+use seachange_core::release::Phase;
 use seachange_core::state::{Droplet, Resource, State};
 
 use crate::context::Context;
@@ -17,6 +19,7 @@ use crate::journal::{Journal, JournalError};
 use crate::observe::{self, ObserveError};
 use crate::pace::{Cut, Pace};
 use crate::release::drain;
+use crate::step::{Trouble, causes};
 use crate::steps::{self, floating_ip};
 
 /// Why what was left open is still open.
@@ -34,6 +37,18 @@ pub enum RecoverError {
     /// The droplets cannot be looked at.
     #[error(transparent)]
     Observe(#[from] ObserveError),
+    /// Users may be where this run may not leave them, and cannot be led away.
+    #[error(
+        "users may be on {}, round the floating IP, and the load balancer cannot be told to send them back",
+        Address::Worker(*worker)
+    )]
+    Detour {
+        /// The worker that an earlier run sent them to.
+        worker: u32,
+        /// Why the load balancer cannot be told.
+        #[source]
+        source: HostError,
+    },
     /// What was found cannot be written down.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -69,7 +84,7 @@ pub async fn recover(
     context: &Context<'_>,
     journal: &Journal,
 ) -> Result<Vec<Settled>, RecoverError> {
-    end_detour(context, &journal.state()).await?;
+    end_detour(context, journal).await?;
     let settled = look(context, &journal.state()).await?;
     for one in &settled {
         context.note(in_words(one));
@@ -82,16 +97,22 @@ pub async fn recover(
 }
 
 /// A release that was left under way may have left users on the way round the floating IP, to a worker that this run may be
-/// about to replace. While the address still moves, they are best off there: it would cut what they have begun.
-async fn end_detour(context: &Context<'_>, state: &State) -> Result<(), RecoverError> {
-    let Some(ip) = state.transition.as_ref().and_then(|_| state.floating_ip()) else {
+/// about to replace. While the address still moves, they are best off there: it would cut what they have begun. On the way
+/// back from a release that failed they stay there: the release step takes them the rest of the way.
+async fn end_detour(context: &Context<'_>, journal: &Journal) -> Result<(), RecoverError> {
+    let state = journal.state();
+    let Some((transition, ip)) = state.transition.as_ref().zip(state.floating_ip()) else {
         return Ok(());
     };
+    // Its way round is taken in the switch and in the switch back.
+    if transition.phase < Phase::Switching {
+        return Ok(());
+    }
     let pace = Pace::until(&context.patience, context.patience.action, &context.stop);
-    loop {
+    let points_to = loop {
         match context.cloud.reserved_ip(ip).await {
             Ok(now) if now.locked => {}
-            Ok(_) => break,
+            Ok(now) => break now.droplet,
             // Nobody gets anywhere but by the way round.
             Err(CloudError::NotFound { .. }) => return Ok(()),
             Err(source) => {
@@ -100,12 +121,41 @@ async fn end_detour(context: &Context<'_>, state: &State) -> Result<(), RecoverE
         }
         match pace.pause().await {
             Ok(()) => {}
-            Err(Cut::Elapsed(_)) => break,
+            Err(Cut::Elapsed(_)) => break None,
             Err(Cut::Stopped) => return Err(RecoverError::Stopped),
         }
+    };
+    let worker = points_to.and_then(|droplet| state.address_of(droplet)?.worker());
+    if transition.phase == Phase::SwitchingBack && worker != transition.from {
+        return Ok(());
     }
-    drain::end(context, state).await;
-    Ok(())
+    let Err(trouble) = drain::end(context, journal).await else { return Ok(()) };
+    match trouble {
+        Trouble::Journal(broken) => Err(broken.into()),
+        // To where the address leads it does no harm.
+        Trouble::Host(source)
+            if transition.phase == Phase::Switching && worker != Some(transition.to) =>
+        {
+            if !load_balancer_serves(context, &state).await? {
+                return Ok(());
+            }
+            Err(RecoverError::Detour { worker: transition.to, source })
+        }
+        other => {
+            let why = causes(&other).join(": ");
+            context.note(format!(
+                "the load balancer may still send users round the floating IP: {why}; the next apply reloads it"
+            ));
+            Ok(())
+        }
+    }
+}
+
+/// Whether users can be on it.
+async fn load_balancer_serves(context: &Context<'_>, state: &State) -> Result<bool, RecoverError> {
+    let seen = observe::droplets(context, state).await?;
+    let known = state.droplet(&Address::LoadBalancer).and_then(|known| seen.get(&known.id));
+    Ok(known.is_some_and(|droplet| droplet.status == DropletStatus::Active))
 }
 
 /// Finds out what became of every operation that has no end, and records nothing: for a plan that only shows.

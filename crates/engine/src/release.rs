@@ -74,7 +74,7 @@ pub(crate) async fn run(step: &mut Step<'_>) -> Result<Done, Trouble> {
                 trouble.get_or_insert(*why);
                 (Event::Failed, Vec::new())
             }
-            Err(Halt::Unsettled(trouble)) => return Err(trouble),
+            Err(Halt::Unsettled(unsettled)) => return Err(parked(step, unsettled, trouble)),
         };
         let after = next(transition.phase, event).map_err(impossible)?;
         if after == Phase::Switching && step.run.context.stop.requested() {
@@ -106,6 +106,27 @@ impl Halt {
             other => Self::Failed(Box::new(step.failure(other))),
         }
     }
+
+    /// For an action that cannot fail for good.
+    fn unsettled(self) -> Self {
+        match self {
+            Self::Failed(failure) => Self::Unsettled(Trouble::Failed(failure)),
+            unsettled @ Self::Unsettled(_) => unsettled,
+        }
+    }
+}
+
+/// Why a release is left as it is: what could not be settled, and what had gone wrong before.
+fn parked(step: &Step<'_>, unsettled: Trouble, before: Option<Failure>) -> Trouble {
+    let Some(before) = before else { return unsettled };
+    // Whoever is to end the run has to see what ends it.
+    if matches!(unsettled, Trouble::Journal(_) | Trouble::Cut(Cut::Stopped)) {
+        return unsettled;
+    }
+    let mut failure = step.failure(unsettled);
+    failure.evidence.push(format!("before that: {}: {}", before.doing, before.causes.join(": ")));
+    failure.evidence.extend(before.evidence);
+    failure.into()
 }
 
 async fn perform(

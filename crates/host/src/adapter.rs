@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use async_trait::async_trait;
 use seachange_core::host::{
-    Contact, Container, ContainerSpec, Credentials, FirstHostKey, Host, HostError, HostKey,
-    Installed, Probe, ProbeOutcome, PullProgress, Service, Target,
+    Balancing, Contact, Container, ContainerSpec, Credentials, FirstHostKey, Host, HostError,
+    HostKey, Installed, Probe, ProbeOutcome, PullProgress, Service, Target,
 };
 use seachange_core::image::{Digest, ImageRef};
 
@@ -91,8 +91,8 @@ impl Host for SshHost {
         containers::remove(self.engine(target), container).await
     }
 
-    async fn config_digest(&self, target: &Target) -> Result<Option<String>, HostError> {
-        haproxy::digest(&self.ssh, target).await
+    async fn balancing(&self, target: &Target) -> Result<Balancing, HostError> {
+        haproxy::look(&self.ssh, target).await
     }
 
     async fn install_config(&self, target: &Target, text: &str) -> Result<Installed, HostError> {

@@ -24,7 +24,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use seachange_core::haproxy::{BACKEND, DETOUR, FLOATING_IP};
-use seachange_core::host::{HostError, Installed, Target};
+use seachange_core::host::{Balancing, HostError, Installed, Target};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -41,17 +41,14 @@ const DETOUR_MARKER: &str = "/etc/haproxy/haproxy.cfg.seachange-detour";
 const TAKE_OVER: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// SHA-256 (hex) of the installed file; of something else while a detour is taken.
-pub(crate) async fn digest(ssh: &Ssh, target: &Target) -> Result<Option<String>, HostError> {
+/// How it is configured.
+pub(crate) async fn look(ssh: &Ssh, target: &Target) -> Result<Balancing, HostError> {
     let files = Files::open(ssh, target).await?;
     let (installed, detour) = tokio::try_join!(files.read(PATH), files.exists(DETOUR_MARKER))?;
-    Ok(installed.map(|bytes| {
-        let mut hash = Sha256::new_with_prefix(bytes);
-        if detour {
-            hash.update(b"# a detour is taken\n");
-        }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-    }))
+    let digest = |bytes: Vec<u8>| {
+        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    Ok(Balancing { config: installed.map(digest), detour })
 }
 
 /// Sends new requests straight to an address, or to the floating IP again; how many are in flight on the latter.
@@ -88,8 +85,9 @@ pub(crate) async fn detour(
         {
             if to.is_none() {
                 files.remove(DETOUR_MARKER).await?;
+                return Ok(floating_ip.sessions);
             }
-            Ok(floating_ip.sessions)
+            Ok(floating_ip.sessions.max(connections(ssh, target, &floating_ip.address).await?))
         }
         _ => {
             let table = said.find("# pxname").unwrap_or(said.len());
@@ -99,6 +97,17 @@ pub(crate) async fn detour(
             Err(failed(target.address, "sending users round the floating IP", detail))
         }
     }
+}
+
+/// How many connections to the address there are, whoever has them: a process that a reload has replaced goes on with what it
+/// has begun, and answers nobody who asks it.
+async fn connections(ssh: &Ssh, target: &Target, to: &str) -> Result<u64, HostError> {
+    let look = ["ss", "-H", "-t", "-n", "state", "established", "dst", to];
+    let seen = run(ssh, target, &look).await?;
+    if !seen.is_success() {
+        return Err(failed(target.address, "counting what is in flight (ss)", seen.words()));
+    }
+    Ok(seen.text.lines().filter(|line| !line.trim().is_empty()).count() as u64)
 }
 
 /// Puts the text in place and reloads, unless both are done.

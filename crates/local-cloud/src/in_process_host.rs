@@ -19,9 +19,9 @@ use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::{HashAlg, PrivateKey, PublicKey};
 use seachange_core::bootstrap::hex;
 use seachange_core::host::{
-    Boot, Contact, Container, ContainerSpec, ContainerState, Credentials, FirstHostKey, Host,
-    HostError, HostKey, Installed, Probe, ProbeOutcome, PullProgress, Registry, RegistryError,
-    Route, Service, Target,
+    Balancing, Boot, Contact, Container, ContainerSpec, ContainerState, Credentials, FirstHostKey,
+    Host, HostError, HostKey, Installed, Probe, ProbeOutcome, PullProgress, Registry,
+    RegistryError, Route, Service, Target,
 };
 use seachange_core::image::{Digest, ImageRef};
 use seachange_core::secret::Secret;
@@ -338,14 +338,14 @@ impl Host for InProcessHost {
         .await
     }
 
-    async fn config_digest(&self, target: &Target) -> Result<Option<String>, HostError> {
-        self.on(target, "config_digest", |machine, now| {
-            let file = machine.files().get(HAPROXY_CONFIG).ok()?;
-            let mut hash = Sha256::new_with_prefix(&file.bytes);
-            if machine.has_detour(now) {
-                hash.update(b"# a detour is taken\n");
-            }
-            Some(hex(&hash.finalize()))
+    async fn balancing(&self, target: &Target) -> Result<Balancing, HostError> {
+        self.on(target, "balancing", |machine, now| Balancing {
+            config: machine
+                .files()
+                .get(HAPROXY_CONFIG)
+                .ok()
+                .map(|file| hex(&Sha256::digest(&file.bytes))),
+            detour: machine.has_detour(now),
         })
         .await
     }

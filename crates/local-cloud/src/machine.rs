@@ -10,8 +10,8 @@ pub mod haproxy;
 pub mod shell;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::sync::OnceLock;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -68,7 +68,53 @@ pub struct Machine {
     active_host_key: Option<String>,
     #[serde(skip)]
     shown: Shown,
+    #[serde(skip)]
+    connections: Connections,
 }
+
+/// Connections that stand from a machine, by where they lead to. They are the kernel's: whichever process made them.
+#[derive(Debug, Clone, Default)]
+pub struct Connections(Arc<Mutex<BTreeMap<SocketAddrV4, usize>>>);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub struct Connected {
+    all: Connections,
+    to: SocketAddrV4,
+}
+
+impl Connections {
+    /// Counts one more.
+    pub fn open(&self, to: SocketAddrV4) -> Connected {
+        *self.counts().entry(to).or_default() += 1;
+        Connected { all: self.clone(), to }
+    }
+
+    /// How many lead there.
+    pub fn to(&self, address: SocketAddrV4) -> usize {
+        self.counts().get(&address).copied().unwrap_or_default()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<SocketAddrV4, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        if let Some(count) = self.all.counts().get_mut(&self.to) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+impl PartialEq for Connections {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Connections {}
 
 /// The host key once it was asked for. It follows from the fields, but making it is slow, and it is asked for often.
 #[derive(Debug, Clone, Default)]
@@ -129,6 +175,7 @@ impl Machine {
             revision: 0,
             active_host_key: None,
             shown: Shown::default(),
+            connections: Connections::default(),
         };
         if let Some(key) = user_data.and_then(ssh_key)
             && machine.files.write(HOST_KEY, key.into()).is_ok()
@@ -317,6 +364,11 @@ impl Machine {
         };
         let read = haproxy::read(&self.active_config, HAPROXY_CONFIG).unwrap_or_default();
         self.balancer(now).is_some_and(|now| usage(now) != usage(read))
+    }
+
+    /// The connections that stand from it.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// The number of the process that serves; each reload makes a new one.

@@ -57,9 +57,16 @@ pub fn summary(record: &RunRecord, plan: &Plan) -> String {
         }
     }
     let why = if record.stopped { "stopped" } else { "incomplete" };
+    let is_first = plan.release.as_ref().is_some_and(|release| release.from.is_none());
     let release = match record.release {
+        Some(Phase::Reverted) if is_first => {
+            " What users see is wrong, and there is no release before it to go back to."
+        }
         Some(Phase::Reverted) => {
             " What users saw after the switch was wrong, so it was switched back."
+        }
+        Some(Phase::SwitchingBack) => {
+            " What users saw after the switch was wrong, and the floating IP could not be switched back yet."
         }
         Some(Phase::Aborted) => " Nothing users see was changed.",
         _ => "",

@@ -8,6 +8,7 @@ use crate::address::Address;
 use crate::haproxy::LoadBalancerConfig;
 use crate::observed::HostSeen;
 use crate::plan::{ActionKind, Attribute, Effect, Reason};
+use crate::release::Phase;
 
 /// Installs the configuration if it is not there. Answers the step instead of making it if it would cut the live
 /// release off: then it belongs right before the switch.
@@ -24,17 +25,33 @@ pub(super) fn configure(draft: &mut Draft<'_>, fleet: &Fleet<'_>, roles: &Roles)
     });
     let recorded = member.droplet.as_ref().and_then(|droplet| droplet.config.clone());
     let seen = member.id().and_then(|id| match draft.observed.hosts.get(&id) {
-        Some(HostSeen::LoadBalancer { config, .. }) => Some(config.clone()),
+        Some(HostSeen::LoadBalancer { balancing, .. }) => Some(balancing.clone()),
         Some(HostSeen::NotObserved { .. } | HostSeen::Worker { .. }) | None => None,
     });
-    let outside = seen.as_ref().is_some_and(|seen| *seen != recorded) && recorded.is_some();
-    let is_there = seen.unwrap_or_else(|| recorded.clone());
-    if member.kept() && wanted.is_some() && wanted == is_there && wanted == recorded {
+    let detour = seen.as_ref().is_some_and(|seen| seen.detour);
+    if detour && member.kept() && roles.resumes() == Some(Phase::SwitchingBack) {
+        // A reload would take users back to the release that failed. The release step ends the detour when it may.
         return None;
     }
-    let changed: Vec<Attribute> =
-        wanted.iter().map(|digest| to("config", is_there.clone(), digest.clone())).collect();
-    let (action, reason) = if outside && wanted == recorded {
+    let seen = seen.map(|seen| seen.config);
+    let outside = seen.as_ref().is_some_and(|seen| *seen != recorded) && recorded.is_some();
+    let is_there = seen.unwrap_or_else(|| recorded.clone());
+    if member.kept() && wanted.is_some() && wanted == is_there && wanted == recorded && !detour {
+        return None;
+    }
+    let mut changed: Vec<Attribute> = Vec::new();
+    if let Some(wanted) =
+        wanted.as_ref().filter(|wanted| Some(*wanted) != is_there.as_ref() || !detour)
+    {
+        changed.push(to("config", is_there.clone(), wanted.clone()));
+    }
+    if detour {
+        changed.push(to("users", Some("round the floating IP".to_owned()), "by the floating IP"));
+    }
+    let (action, reason) = if detour && wanted == recorded && wanted == is_there {
+        let found = "users are sent round the floating IP".to_owned();
+        (ActionKind::Repair, Reason::UnfinishedRun { found })
+    } else if outside && wanted == recorded {
         let found =
             is_there.map_or("no haproxy.cfg".to_owned(), |digest| format!("haproxy.cfg {digest}"));
         (ActionKind::Repair, Reason::ChangedOutside { found })

@@ -78,10 +78,13 @@ impl Findings {
         if seen.status == DropletStatus::Off {
             self.changed(address, "status", "active", "off");
         }
-        if let (Some(config), Some(HostSeen::LoadBalancer { config: now, .. })) =
+        if let (Some(config), Some(HostSeen::LoadBalancer { balancing, .. })) =
             (&droplet.config, observed.hosts.get(&droplet.id))
         {
-            self.changed(address, "config", config, now.as_deref().unwrap_or("no file"));
+            let now = balancing.config.as_deref().unwrap_or("no file");
+            self.changed(address, "config", config, now);
+            let detour = if balancing.detour { "round it" } else { "by the floating IP" };
+            self.changed(address, "users", "by the floating IP", detour);
         }
     }
 

@@ -58,6 +58,9 @@ fn plan(
             warm::release(&mut draft, &roles, configure);
             return finish(draft, Purpose::Rollback, String::new(), None, now);
         }
+        if let Some(refusal) = stranded(&draft, &fleet, transition, live, held) {
+            return refused(refusal);
+        }
         if let Some(back) = way_back(&draft, &fleet, transition, live, held) {
             roles.live = Some(back);
             roles.release = Some(release::taken_over(&draft, transition, true));
@@ -154,8 +157,19 @@ fn goes_on(draft: &Draft<'_>, fleet: &Fleet<'_>, transition: &Transition, live: 
     ahead && there(transition.to)
 }
 
-/// The worker that users go back to when a release past its switch is taken back, if its container is there. While an event
-/// holds the address (`held`) nobody knows yet whether that is where they are.
+/// Whether the release, or what is wrong with it, has reached users. While an event holds the address (`held`) nobody knows
+/// yet whether it has.
+fn is_past_the_switch(transition: &Transition, live: u32, held: bool) -> bool {
+    use Phase::{Retagging, RetaggingBack, Switching, SwitchingBack, Verifying};
+    match transition.phase {
+        Switching if held => true,
+        Switching | Verifying | Retagging => live == transition.to,
+        SwitchingBack | RetaggingBack => live == transition.to || Some(live) == transition.from,
+        _ => false,
+    }
+}
+
+/// The worker that users go back to when a release past its switch is taken back, if its container is there.
 fn way_back(
     draft: &Draft<'_>,
     fleet: &Fleet<'_>,
@@ -163,17 +177,48 @@ fn way_back(
     live: u32,
     held: bool,
 ) -> Option<u32> {
-    use Phase::{Retagging, RetaggingBack, Switching, SwitchingBack, Verifying};
-    let from = transition.from?;
-    let past = match transition.phase {
-        Switching if held => true,
-        Switching | Verifying | Retagging => live == transition.to,
-        SwitchingBack | RetaggingBack => live == transition.to || live == from,
-        _ => false,
-    };
-    let id = fleet.worker(from).filter(|_| past)?.id()?;
+    let from = transition.from.filter(|_| is_past_the_switch(transition, live, held))?;
+    let id = fleet.worker(from)?.id()?;
     let deployed = release::deployed(draft, fleet, from)?;
     usable(draft, id, deployed).map(|_| from)
+}
+
+/// Refuses to take back a release that users have, and that nothing is known to be wrong with, when nobody would answer
+/// them on the old worker: the way back has no gate.
+fn stranded(
+    draft: &Draft<'_>,
+    fleet: &Fleet<'_>,
+    transition: &Transition,
+    live: u32,
+    held: bool,
+) -> Option<Refusal> {
+    let failed = matches!(transition.phase, Phase::SwitchingBack | Phase::RetaggingBack);
+    if failed || !is_past_the_switch(transition, live, held) {
+        return None;
+    }
+    let from = transition.from?;
+    let observed = match fleet.worker(from).and_then(|member| Some((member, member.id()?))) {
+        None => "its droplet is gone".to_owned(),
+        Some((member, _)) if !member.powered() => "its droplet is switched off".to_owned(),
+        Some((_, id)) => {
+            let content = hosts::content(draft.observed, &draft.state.stack, id);
+            match release::deployed(draft, fleet, from).map(|it| hosts::judge(content, it)) {
+                Some(Verdict::Right | Verdict::Unknown) => return None,
+                Some(Verdict::Down(found) | Verdict::Foreign(found)) => {
+                    format!("its container: {found}")
+                }
+                None => "no release of it is known".to_owned(),
+            }
+        }
+    };
+    Some(Refusal {
+        object: Address::Worker(from).to_string(),
+        expected: "the old release, running".to_owned(),
+        observed,
+        why: format!("users have {} already, and would get no answer there", transition.image.version()),
+        help: "finish the release first, then go back by the gate: seachange apply, seachange rollback".to_owned(),
+        allowed_by: None,
+    })
 }
 
 /// A standby's release that can go live.

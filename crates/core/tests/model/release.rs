@@ -84,7 +84,7 @@ struct World {
     hands_left: u8,
     /// A person moved the address, and no run has set the tags since.
     meddled: bool,
-    /// The last thing that happened: a run ended by itself.
+    /// The last thing that happened: a run ended by itself, with nothing under way.
     ended_well: bool,
     /// A live container was taken away.
     harmed: bool,
@@ -307,11 +307,12 @@ impl Protocol {
                 if world.moving.is_some() && !trusts_the_answer {
                     return None;
                 }
-                let event = match world.ip == wanted || trusts_the_answer {
-                    true => Event::Done,
-                    false => Event::Failed,
-                };
-                go(after(phase, event))
+                go(match world.ip == wanted || trusts_the_answer {
+                    true => after(phase, Event::Done),
+                    // It is parked, and the next run goes on there.
+                    false if phase == Phase::SwitchingBack => At::Leaving,
+                    false => after(phase, Event::Failed),
+                })
             }
             At::Tagging(_, _, 0..=3) if !holds => fenced,
             At::Tagging(phase, place, step @ 0..=3) => {
@@ -337,7 +338,7 @@ impl Protocol {
                 if holds {
                     world.released = true;
                     // A robbed run may have written once more, as long as nobody else did: the next one sees to it.
-                    world.ended_well = world.serial == serial;
+                    world.ended_well = world.serial == serial && world.phase.is_none();
                 }
                 Some(Run::Away)
             }

@@ -9,7 +9,7 @@ use seachange_core::cloud::{
     DnsRecord, Droplet, DropletId, DropletStatus, RecordId, ReservedIp, SshKey, SshKeyId,
 };
 use seachange_core::haproxy::LoadBalancerConfig;
-use seachange_core::host::{Container, ContainerState, HostKey};
+use seachange_core::host::{Balancing, Container, ContainerState, HostKey};
 use seachange_core::journal::{Change, Entry};
 use seachange_core::names::{self, FALLBACK, PROD};
 use seachange_core::observed::HostSeen;
@@ -96,7 +96,9 @@ impl World {
                 assert!(droplet.ready, "a load balancer is configured before it is ready");
                 droplet.config = Some(digest.clone());
                 match self.real.hosts.get_mut(&droplet.id) {
-                    Some(HostSeen::LoadBalancer { config, .. }) => *config = Some(digest),
+                    Some(HostSeen::LoadBalancer { balancing, .. }) => {
+                        *balancing = Balancing { config: Some(digest), detour: false };
+                    }
                     other => panic!("{other:?}"),
                 }
                 self.put(Address::LoadBalancer, Resource::Droplet(droplet));
@@ -203,9 +205,10 @@ impl World {
         let mut droplet = self.state.droplet(address).expect("a droplet").clone();
         let host_key = HostKey(format!("ssh-ed25519 {}", droplet.id));
         let fresh = match address {
-            Address::LoadBalancer => {
-                HostSeen::LoadBalancer { host_key: host_key.clone(), config: None }
-            }
+            Address::LoadBalancer => HostSeen::LoadBalancer {
+                host_key: host_key.clone(),
+                balancing: Balancing::default(),
+            },
             _ => HostSeen::Worker { host_key: host_key.clone(), containers: Vec::new() },
         };
         self.real.hosts.entry(droplet.id).or_insert(fresh);

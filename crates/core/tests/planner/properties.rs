@@ -233,8 +233,8 @@ impl Mishap {
             }
             Self::EditConfig => {
                 for host in world.real.hosts.values_mut() {
-                    if let HostSeen::LoadBalancer { config, .. } = host {
-                        *config = Some("edited".to_owned());
+                    if let HostSeen::LoadBalancer { balancing, .. } = host {
+                        balancing.config = Some("edited".to_owned());
                     }
                 }
             }

@@ -13,8 +13,9 @@ use seachange_core::release::Transition;
 use seachange_core::state::State;
 
 use crate::context::Context;
+use crate::journal::Journal;
 use crate::pace::{Cut, Pace};
-use crate::step::{Step, Trouble, causes};
+use crate::step::{Step, Trouble};
 
 /// Takes the way round to the worker and waits until nothing is in flight on the floating IP. Answers how many requests were
 /// when the wait was over; `None` without a load balancer to ask.
@@ -32,11 +33,12 @@ pub(super) async fn begin(
     // Like the switch itself, it heeds no stop: it is bounded, and a stop in the middle would leave the way round taken.
     let pace = Pace::steadfast(&step.run.context.patience, transition.settings.drain);
     loop {
+        step.run.journal.must_hold()?;
         let in_flight = host.detour(&balancer, Some(to)).await?;
         if in_flight == 0 {
             return Ok(Some(0));
         }
-        step.does(format!("waiting for requests in flight on the old worker: {in_flight} left"));
+        step.does(format!("waiting for requests in flight on the floating IP: {in_flight} left"));
         match pace.pause().await {
             Ok(()) => {}
             Err(Cut::Elapsed(_)) => return Ok(Some(in_flight)),
@@ -45,16 +47,13 @@ pub(super) async fn begin(
     }
 }
 
-/// Ends the way round, if there may be one. It is no reason to fail a run, and the next one sees what is left of it.
-pub(crate) async fn end(context: &Context<'_>, state: &State) {
-    if let Some((host, balancer)) = balancer(context, state)
-        && let Err(error) = host.detour(&balancer, None).await
-    {
-        context.note(format!(
-            "the load balancer may still send users round the floating IP: {}; the next apply reloads it",
-            causes(&error).join(": ")
-        ));
+/// Ends the way round, if there may be one. A run that lost its lock leaves that to the one that has it.
+pub(crate) async fn end(context: &Context<'_>, journal: &Journal) -> Result<(), Trouble> {
+    if let Some((host, balancer)) = journal.with(|state| balancer(context, state)) {
+        journal.must_hold()?;
+        host.detour(&balancer, None).await?;
     }
+    Ok(())
 }
 
 /// The load balancer, if there is one that has its configuration and can be asked.

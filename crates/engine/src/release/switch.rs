@@ -37,10 +37,13 @@ pub(super) async fn forward(step: &mut Step<'_>, transition: &Transition) -> Res
     move_to(step, transition, transition.to, began).await
 }
 
-/// Moves users back to the worker they were on. In a first release there is none.
+/// Moves users back to the worker they were on. In a first release there is none. It never fails for good: users may be on
+/// the old release already, by the way round, and the next run goes on from there.
 pub(super) async fn back(step: &mut Step<'_>, transition: &Transition) -> Result<(), Halt> {
     match transition.from {
-        Some(from) => move_to(step, transition, from, Instant::now()).await,
+        Some(from) => {
+            move_to(step, transition, from, Instant::now()).await.map_err(Halt::unsettled)
+        }
         None => Ok(()),
     }
 }
@@ -52,38 +55,52 @@ async fn move_to(
     began: Instant,
 ) -> Result<(), Halt> {
     let run = step.run;
+    let is_back = worker != transition.to;
     let droplet = step.droplet(&Address::Worker(worker)).map(|droplet| droplet.id);
     let droplet = droplet.map_err(|trouble| Halt::of(step, trouble))?;
     let ip = floating_ip::ours(step).map_err(|trouble| Halt::of(step, trouble))?;
     match drain::begin(step, transition, worker).await {
         Ok(None | Some(0)) => {}
         Ok(Some(left)) => run.context.note(format!(
-            "requests on the old worker that took longer than {:?} are cut (deploy.drain): {left}",
+            "requests on the floating IP that took longer than {:?} are cut (deploy.drain): {left}",
             transition.settings.drain
         )),
         Err(trouble @ Trouble::Journal(_)) => return Err(Halt::Unsettled(trouble)),
+        // Users are best off where they are; on the way to a release that they had before they are not.
+        Err(trouble) if transition.kind == Kind::Swap && !is_back => {
+            return Err(stayed(step, trouble).await);
+        }
         Err(trouble) => {
-            drain::end(run.context, &run.journal.state()).await;
-            // Forward, users are best off where they are; on the way back they are not.
-            if worker == transition.to && transition.kind == Kind::Swap {
-                return Err(Halt::of(step, trouble));
-            }
             let why = step.failure(trouble).causes.join(": ");
             run.context.note(format!("requests in flight are not waited for: {why}"));
         }
     }
     let pace = Pace::steadfast(&run.context.patience, run.context.patience.action);
-    let moved = floating_ip::move_to(step, &pace, ip, droplet).await;
-    // While nobody knows where the address points, users are best off where they certainly get an answer.
-    if !matches!(moved, Err(NotMoved::Perhaps(_))) {
-        drain::end(run.context, &run.journal.state()).await;
-    }
-    match moved {
+    match floating_ip::move_to(step, &pace, ip, droplet).await {
         Ok(()) => {
+            if let Err(trouble) = drain::end(run.context, run.journal).await {
+                let why = step.failure(trouble).causes.join(": ");
+                run.context.note(format!(
+                    "the load balancer may still send users round the floating IP, to the same worker: {why}; \
+                     the next apply reloads it"
+                ));
+            }
             run.context.tell(&Event::Switched { ip, worker, took: began.elapsed() });
             Ok(())
         }
-        Err(NotMoved::Certainly(trouble)) => Err(Halt::of(step, trouble)),
-        Err(NotMoved::Perhaps(trouble)) => Err(Halt::Unsettled(trouble)),
+        // While nobody knows where the address points, users are best off where they certainly get an answer.
+        Err(NotMoved::Perhaps(trouble) | NotMoved::Certainly(trouble @ Trouble::Journal(_))) => {
+            Err(Halt::Unsettled(trouble))
+        }
+        Err(NotMoved::Certainly(trouble)) if is_back => Err(Halt::Unsettled(trouble)),
+        Err(NotMoved::Certainly(trouble)) => Err(stayed(step, trouble).await),
+    }
+}
+
+/// The address certainly is where it was, and users get there by it again. Until they certainly do, the release is not at rest.
+async fn stayed(step: &Step<'_>, trouble: Trouble) -> Halt {
+    match drain::end(step.run.context, step.run.journal).await {
+        Ok(()) => Halt::of(step, trouble),
+        Err(_) => Halt::Unsettled(trouble),
     }
 }

@@ -46,7 +46,12 @@ pub(super) async fn verify(step: &mut Step<'_>, transition: &Transition) -> Resu
                     wanted.timeout.as_secs()
                 )),
                 format!(
-                    "users are back on the old release; look at the new one as it is: seachange logs {}",
+                    "{}look at the new one as it is: seachange logs {}",
+                    if transition.from.is_some() {
+                        "users are back on the old release; "
+                    } else {
+                        ""
+                    },
                     Address::Worker(transition.to)
                 ),
             );

@@ -329,8 +329,8 @@ impl Host for WatchedHost<'_> {
         self.watch.changing(what, call, failed(target.address, what)).await
     }
 
-    async fn config_digest(&self, target: &Target) -> Result<Option<String>, HostError> {
-        self.inner.config_digest(target).await
+    async fn balancing(&self, target: &Target) -> Result<Balancing, HostError> {
+        self.inner.balancing(target).await
     }
 
     async fn install_config(&self, target: &Target, text: &str) -> Result<Installed, HostError> {

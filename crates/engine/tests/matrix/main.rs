@@ -14,13 +14,15 @@ use watch::{Bug, Fault};
 
 const FIRST: Wish = Wish::Apply { version: "1.0", size: SMALL };
 const SWAP: Wish = Wish::Apply { version: "1.1", size: SMALL };
+const REFUSED: Wish = Wish::Refused { version: "1.1" };
 const REBUILD: Wish = Wish::Apply { version: "1.1", size: LARGE };
 
 /// Where a kind of run begins, after these runs, and what it is for.
-const RUNS: [(&str, &[Wish], Wish); 6] = [
+const RUNS: [(&str, &[Wish], Wish); 7] = [
     ("first apply", &[], FIRST),
     ("no-op", &[FIRST], FIRST),
     ("swap", &[FIRST], SWAP),
+    ("swap that users see to be wrong", &[FIRST], REFUSED),
     ("rollback", &[FIRST, SWAP], Wish::Rollback),
     ("rebuild of the workers", &[FIRST, SWAP], REBUILD),
     ("destroy", &[FIRST], Wish::Destroy),
@@ -46,9 +48,18 @@ async fn case(base: &Stage, wish: Wish, strikes: &[(u32, Fault)], bug: Option<Bu
         stage.run(wish, Some(*strike)).await;
     }
     let mut last = wish;
-    // What a rollback left half done may be done already, or undone: then the spec of before is what is asked for.
-    if wish == Wish::Rollback && stage.watch.durable().transition.is_none() {
-        last = FIRST;
+    let is_under_way = stage.watch.durable().transition.is_some();
+    match wish {
+        // What it left half done may be done already, or undone: then the spec of before is what is asked for.
+        Wish::Rollback if !is_under_way => last = FIRST,
+        // Its end is that it failed, whoever brings it there.
+        Wish::Refused { .. } => {
+            if is_under_way {
+                stage.run(FIRST, None).await;
+            }
+            last = FIRST;
+        }
+        _ => {}
     }
     let record = stage.run(last, None).await;
     let mut wrong = stage.faults_at_rest(wish).await;
@@ -70,7 +81,8 @@ async fn every_changing_call_of_every_kind_of_run_may_fail_in_every_way() {
             whole.watch.promise_nothing();
         }
         let record = whole.run(wish, None).await.unwrap();
-        assert!(record.succeeded(), "{name}: {:?}", record.failures().collect::<Vec<_>>());
+        let failures: Vec<_> = record.failures().collect();
+        assert_eq!(record.succeeded(), wish != REFUSED, "{name}: {failures:?}");
         let calls = whole.watch.calls();
         assert_eq!(whole.faults_at_rest(wish).await, [""; 0], "{name}");
         for at in 1..=calls {

@@ -42,6 +42,8 @@ const KEY: &str =
 pub(crate) enum Wish {
     /// The spec with this version and size of the workers.
     Apply { version: &'static str, size: &'static str },
+    /// The spec with a version that passes the gate and that users then see to be wrong.
+    Refused { version: &'static str },
     /// The release before.
     Rollback,
     /// Nothing.
@@ -222,7 +224,7 @@ impl Stage {
         }
         let wanted = match wish {
             Wish::Apply { version, .. } => version,
-            Wish::Rollback | Wish::Destroy => "1.0",
+            Wish::Refused { .. } | Wish::Rollback | Wish::Destroy => "1.0",
         };
         let ip = self.watch.world.topology().reserved.first().map(|(ip, _)| *ip);
         let serves = ip.and_then(|ip| {
@@ -232,7 +234,7 @@ impl Stage {
             wrong.push(format!("users get {serves:?} instead of {wanted}"));
         }
         let again = match wish {
-            Wish::Rollback => Wish::Apply { version: "1.0", size: SMALL },
+            Wish::Rollback | Wish::Refused { .. } => Wish::Apply { version: "1.0", size: SMALL },
             wish => wish,
         };
         match self.plan(again).await {
@@ -287,10 +289,12 @@ pub(crate) const LARGE: &str = "s-1vcpu-2gb";
 async fn make(context: &Context<'_>, wish: Wish, state: &State) -> Option<Plan> {
     let (version, size) = match wish {
         Wish::Apply { version, size } => (version, size),
+        Wish::Refused { version } => (version, SMALL),
         Wish::Rollback | Wish::Destroy => ("1.0", SMALL),
     };
-    let spec = spec(version, size);
-    let applies = matches!(wish, Wish::Apply { .. });
+    let applies = matches!(wish, Wish::Apply { .. } | Wish::Refused { .. });
+    let contains = matches!(wish, Wish::Refused { .. }).then_some("what no release says");
+    let spec = spec(version, size, contains);
     let wanted = Wanted {
         zones: spec.domain.iter().map(|domain| domain.zone.clone()).collect(),
         ssh_fingerprints: spec.ssh.iter().flat_map(|ssh| ssh.fingerprints()).collect(),
@@ -311,7 +315,7 @@ async fn make(context: &Context<'_>, wish: Wish, state: &State) -> Option<Plan> 
     let now = observed.at;
     let options = planner::Options::default();
     let plan = match wish {
-        Wish::Apply { .. } => planner::plan(&planner::Input {
+        Wish::Apply { .. } | Wish::Refused { .. } => planner::plan(&planner::Input {
             spec: &spec,
             state,
             observed: &observed,
@@ -327,14 +331,16 @@ async fn make(context: &Context<'_>, wish: Wish, state: &State) -> Option<Plan> 
     Some(plan)
 }
 
-fn spec(version: &str, size: &str) -> Spec {
+fn spec(version: &str, size: &str, contains: Option<&str>) -> Spec {
     let fingerprint = seachange_local_cloud::world::account::fingerprint(KEY).unwrap();
+    let verify = contains
+        .map_or(String::new(), |text| format!("  verify: {{ contains: {text}, timeout: 2s }}\n"));
     let text = format!(
         "version: 1\nstack: {STACK}\nregion: fra1\nssh: {{ keys: [\"{fingerprint}\"], private_key: agent }}\n\
          workers: {{ count: 2, size: {size} }}\nfloating_ip: {{}}\nload_balancer: {{ size: {SMALL} }}\n\
          domain: {{ zone: gotcha-app.de, records: [{{ name: www }}] }}\n\
          app:\n  image: registry.example.com/webgui:{version}\n  port: {PORT}\n\
-         \x20 health: {{ interval: 200ms, timeout: 20s }}\n"
+         \x20 health: {{ interval: 200ms, timeout: 20s }}\n{verify}"
     );
     let vars = BTreeMap::new();
     let variables = Variables { env: &|_| None, vars: &vars, supplied: &|_, _| None };

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use seachange_core::address::Address;
 use seachange_core::names;
+use seachange_core::release::Phase;
 use seachange_core::state::State;
 use seachange_engine::store::Log;
 use seachange_engine::store::memory::MemoryStore;
@@ -97,6 +99,8 @@ pub(crate) struct Watch {
     seen: Mutex<Option<(u64, bool)>>,
     /// Where the floating IP was last seen to lead.
     leads_to: Mutex<Option<Ipv4Addr>>,
+    /// Whom the load balancer was last seen to send users to.
+    users_at: Mutex<Option<Ipv4Addr>>,
     violations: Mutex<Vec<String>>,
 }
 
@@ -128,6 +132,7 @@ impl Watch {
             passed: Mutex::new(passed),
             seen: Mutex::default(),
             leads_to: Mutex::default(),
+            users_at: Mutex::default(),
             violations: Mutex::default(),
         }
     }
@@ -206,6 +211,7 @@ impl Watch {
         let world = &self.world;
         let (entrance, target) = world.topology().reserved.first().copied().unzip();
         self.look_where_it_leads(when, target.flatten());
+        self.look_who_gets_users(when, target.flatten());
         let serves = entrance.is_some_and(|ip| served(world, ip, PORT).is_some());
         if self.serves.fetch_or(serves, Ordering::Relaxed) && !serves {
             self.violation(format!("{when}: users are not served"));
@@ -258,6 +264,24 @@ impl Watch {
         let passed = target.and_then(|target| self.passed().get(&target).copied());
         if moved && self.serves.load(Ordering::Relaxed) && passed < Some(SUCCESSES) {
             self.violation(format!("{when}: users were moved to what had not passed the gate"));
+        }
+    }
+
+    /// Users who were taken back from a release that failed never see it again.
+    fn look_who_gets_users(&self, when: &str, target: Option<Ipv4Addr>) {
+        let now = self.detour().or(target);
+        let before = {
+            let mut users_at = self.users_at.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *users_at, now)
+        };
+        if before == now {
+            return;
+        }
+        let state = self.durable();
+        let address = |worker| state.droplet(&Address::Worker(worker))?.ipv4;
+        let failed = state.transition.as_ref().filter(|it| it.phase == Phase::SwitchingBack);
+        if failed.is_some_and(|failed| now == address(failed.to)) {
+            self.violation(format!("{when}: users are taken to the release that had failed"));
         }
     }
 

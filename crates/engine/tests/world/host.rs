@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use seachange_core::host::{
-    Boot, Contact, Container, ContainerSpec, ContainerState, Credentials, FirstHostKey, Host,
-    HostError, HostKey, Installed, Probe, ProbeOutcome, PullProgress, Route, Service, Target,
+    Balancing, Boot, Contact, Container, ContainerSpec, ContainerState, Credentials, FirstHostKey,
+    Host, HostError, HostKey, Installed, Probe, ProbeOutcome, PullProgress, Route, Service, Target,
 };
 use seachange_core::image::{Digest, ImageRef};
 use seachange_core::secret::Secret;
@@ -145,8 +145,8 @@ impl Host for World {
         Ok(())
     }
 
-    async fn config_digest(&self, _: &Target) -> Result<Option<String>, HostError> {
-        Ok(None)
+    async fn balancing(&self, _: &Target) -> Result<Balancing, HostError> {
+        Ok(Balancing::default())
     }
 
     async fn install_config(&self, target: &Target, text: &str) -> Result<Installed, HostError> {

@@ -171,7 +171,7 @@ async fn a_connection_is_kept_reopened_when_lost_and_forgotten_when_told() {
     let (host, target) = (droplet.host(), droplet.target());
     for _ in 0..3 {
         host.containers(&target, "webgui").await.unwrap();
-        host.config_digest(&target).await.unwrap();
+        host.balancing(&target).await.unwrap();
     }
     assert_eq!(droplet.world().connections, 1);
     droplet.cut().await;

@@ -40,6 +40,8 @@ pub(crate) struct World {
     /// Whether the floating IP and the detour are in use, as `show stat` will say; the rest is not simulated.
     pub(crate) in_use: (bool, bool),
     pub(crate) in_flight: u64,
+    /// Connections to the floating IP.
+    pub(crate) on_the_floating_ip: usize,
     pub(crate) cloud_init: Option<(u32, String)>,
     /// The command beginning so does not answer: before or after its effect.
     pub(crate) death: Option<(&'static str, Death)>,
@@ -307,6 +309,10 @@ impl World {
                     self.haproxy_process += 1;
                 }
                 fine
+            }
+            ["ss", "-H", "-t", "-n", "state", "established", "dst", "198.19.0.10:8080"] => {
+                let line = "0 0 198.18.0.11:40000 198.19.0.10:8080\n";
+                (0, line.repeat(self.on_the_floating_ip))
             }
             ["journalctl", ..] => {
                 (0, "Cannot raise FD limit to 40039, limit is 19999.\n".to_owned())

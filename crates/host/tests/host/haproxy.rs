@@ -1,11 +1,15 @@
 //! HAProxy's configuration, and deaths between its steps.
 
-use seachange_core::host::{Host, HostError, Installed};
+use seachange_core::host::{Host, HostError, Installed, Target};
 
 use crate::droplet::{CONFIG, Death, Droplet};
 
 const OLD: &str = "frontend old\n";
 const NEW: &str = "frontend new\n";
+
+async fn config(host: &impl Host, target: &Target) -> Option<String> {
+    host.balancing(target).await.unwrap().config
+}
 
 async fn with_old() -> Droplet {
     let droplet = Droplet::start().await;
@@ -79,11 +83,11 @@ async fn a_reload_that_is_due_survives_a_refused_configuration() {
 async fn the_digest_is_of_the_file_and_none_without_it() {
     let droplet = Droplet::start().await;
     let (host, target) = (droplet.host(), droplet.target());
-    assert_eq!(host.config_digest(&target).await, Ok(None));
+    assert_eq!(config(&host, &target).await, None);
     // Larger than one packet of the protocol.
     droplet.world().files.insert(CONFIG.to_owned(), vec![b'a'; 1_000_000]);
     let digest = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
-    assert_eq!(host.config_digest(&target).await, Ok(Some(digest.to_owned())));
+    assert_eq!(config(&host, &target).await.as_deref(), Some(digest));
     let large = "b".repeat(300_000);
     host.install_config(&target, &large).await.unwrap();
     assert_eq!(droplet.world().files[CONFIG], large.as_bytes());
@@ -108,10 +112,12 @@ async fn a_detour_is_seen_by_the_next_look_and_ended_by_a_reload() {
     let droplet = with_old().await;
     let (host, target) = (droplet.host(), droplet.target());
     assert_eq!(host.install_config(&target, NEW).await, Ok(Installed::Changed));
-    let digest = host.config_digest(&target).await.unwrap();
+    let before = host.balancing(&target).await.unwrap();
+    assert!(!before.detour);
 
     droplet.world().in_use = (false, true);
     droplet.world().in_flight = 3;
+    droplet.world().on_the_floating_ip = 1;
     let to = "198.18.0.9:8080".parse().unwrap();
     assert_eq!(host.detour(&target, Some(to)).await, Ok(3));
     let said = droplet.world().admin.pop().unwrap();
@@ -120,15 +126,19 @@ async fn a_detour_is_seen_by_the_next_look_and_ended_by_a_reload() {
         "set server live/detour addr 198.18.0.9 port 8080;set server live/detour state ready;\
          set server live/floating_ip state drain;show stat"
     );
-    assert_ne!(host.config_digest(&target).await.unwrap(), digest);
+    let taken = host.balancing(&target).await.unwrap();
+    assert!(taken.detour);
+    assert_eq!(taken.config, before.config);
     assert_eq!(host.install_config(&target, NEW).await, Ok(Installed::Changed));
-    assert_eq!(host.config_digest(&target).await.unwrap(), digest);
+    assert_eq!(host.balancing(&target).await.as_ref(), Ok(&before));
 
-    assert_eq!(host.detour(&target, Some(to)).await, Ok(3));
+    // One process says nothing of what another one has begun.
+    droplet.world().on_the_floating_ip = 5;
+    assert_eq!(host.detour(&target, Some(to)).await, Ok(5));
     droplet.world().in_use = (true, false);
     droplet.world().in_flight = 0;
     assert_eq!(host.detour(&target, None).await, Ok(0));
-    assert_eq!(host.config_digest(&target).await.unwrap(), digest);
+    assert_eq!(host.balancing(&target).await.as_ref(), Ok(&before));
     assert_eq!(host.install_config(&target, NEW).await, Ok(Installed::AlreadySo));
 }
 

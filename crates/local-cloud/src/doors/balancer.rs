@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 
 use super::Site;
 use super::open::Door;
-use crate::machine::Machine;
 use crate::machine::haproxy::{Backend, Check, Frontend, Server, Usage};
+use crate::machine::{Connections, Machine};
 use upstream::Upstream;
 
 /// What a front end should do.
@@ -32,6 +32,8 @@ pub(super) struct Wanted {
     backend: Option<Backend>,
     /// Which reload this comes from, on which droplet.
     reload: (DropletId, u64),
+    /// The machine's, whichever reload made them.
+    connections: Connections,
 }
 
 impl Wanted {
@@ -48,7 +50,12 @@ pub(super) fn wanted(machine: &Machine, now: Timestamp) -> Vec<Wanted> {
     let backend = |frontend: &Frontend| config.backends.get(&frontend.backend).cloned();
     let frontends = config.frontends.iter();
     frontends
-        .map(|frontend| Wanted { frontend: frontend.clone(), backend: backend(frontend), reload })
+        .map(|frontend| Wanted {
+            frontend: frontend.clone(),
+            backend: backend(frontend),
+            reload,
+            connections: machine.connections().clone(),
+        })
         .collect()
 }
 

@@ -84,6 +84,17 @@ fn command(machine: &mut Machine, now: Timestamp, words: &[&str], output: &mut O
             _ => usage(output, program),
         },
         ("systemctl", [verb, unit]) => systemctl(machine, now, verb, unit, output),
+        ("ss", _) => match arguments {
+            ["-H", "-t", "-n", "state", "established", "dst", to] => match to.parse() {
+                Ok(to) => {
+                    let line = format!("0 0 10.0.0.1:40000 {to}\n");
+                    output.stdout.extend(line.repeat(machine.connections().to(to)).bytes());
+                    0
+                }
+                Err(_) => usage(output, program),
+            },
+            _ => usage(output, program),
+        },
         ("docker", _) if is_installed && machine.has_docker(now) => {
             output.stderr.push_str("docker: the simulated machine has the engine's API only\n");
             1

@@ -5,8 +5,8 @@ use std::time::Duration;
 use seachange_core::bootstrap::Bootstrap;
 use seachange_core::haproxy::LoadBalancerConfig;
 use seachange_core::host::{
-    Boot, ContainerState, Host, HostError, HostKey, Installed, Probe, ProbeOutcome, Registry,
-    RegistryError, Route, Service, Target,
+    Balancing, Boot, ContainerState, Host, HostError, HostKey, Installed, Probe, ProbeOutcome,
+    Registry, RegistryError, Route, Service, Target,
 };
 use seachange_core::image::ImageRef;
 
@@ -163,22 +163,22 @@ pub(crate) async fn behaviours(ground: &Ground, host: &dyn Host) {
 /// A configuration is installed once, and a bad one not at all.
 pub(crate) async fn configuration(ground: &Ground, host: &dyn Host) {
     let (_, balancer) = ground.droplet("balancer", Bootstrap::Haproxy).await;
-    let packaged = host.config_digest(&balancer).await.unwrap();
+    let config_of = async |target: &Target| host.balancing(target).await.unwrap().config;
+    let packaged = config_of(&balancer).await;
     let config = LoadBalancerConfig { listen: 80, floating_ip: [127, 0, 0, 1].into(), port: 1 };
     let install = async |text: &str| host.install_config(&balancer, text).await;
     assert_eq!(install(&config.render()).await, Ok(Installed::Changed));
     assert_eq!(install(&config.render()).await, Ok(Installed::AlreadySo));
-    let digest = host.config_digest(&balancer).await.unwrap();
-    assert_eq!(digest, Some(config.digest()));
-    assert_ne!(digest, packaged);
+    assert_eq!(config_of(&balancer).await, Some(config.digest()));
+    assert_ne!(packaged, Some(config.digest()));
 
     let error = install("frontend users\n    mode http\n    bindd :80\n").await.unwrap_err();
     let HostError::ConfigRefused { detail, .. } = error else { panic!("{error:?}") };
     assert!(detail.contains("unknown keyword 'bindd' in 'frontend' section"), "{detail}");
-    assert_eq!(host.config_digest(&balancer).await.unwrap(), Some(config.digest()));
+    assert_eq!(config_of(&balancer).await, Some(config.digest()));
 
     let (_, worker) = ground.droplet("worker", Bootstrap::Docker).await;
-    assert_eq!(host.config_digest(&worker).await, Ok(None));
+    assert_eq!(config_of(&worker).await, None);
     assert!(matches!(
         host.install_config(&worker, &config.render()).await,
         Err(HostError::Failed { .. })
@@ -193,23 +193,24 @@ pub(crate) async fn detour(ground: &Ground, host: &dyn Host) {
     let config = LoadBalancerConfig { listen: 80, floating_ip: ip, port: PORT };
     let balancer = ground.balancer(host, &config.render()).await;
     let answer = |version: &str| Ok((200, version.to_owned()));
+    let with = |detour| Ok(Balancing { config: Some(config.digest()), detour });
     let to = Some(std::net::SocketAddrV4::new(new.address, PORT));
     for _ in 0..2 {
         assert_eq!(host.detour(&balancer, to).await, Ok(0));
         assert_eq!(ask(host, balancer.address, 80).await, answer("1.1"));
-        assert_ne!(host.config_digest(&balancer).await, Ok(Some(config.digest())));
+        assert_eq!(host.balancing(&balancer).await, with(true));
     }
     for _ in 0..2 {
         assert_eq!(host.detour(&balancer, None).await, Ok(0));
         assert_eq!(ask(host, balancer.address, 80).await, answer("1.0"));
-        assert_eq!(host.config_digest(&balancer).await, Ok(Some(config.digest())));
+        assert_eq!(host.balancing(&balancer).await, with(false));
     }
     assert_eq!(host.install_config(&balancer, &config.render()).await, Ok(Installed::AlreadySo));
     // A run that died meanwhile: the file is as it was, and reloaded all the same.
     assert_eq!(host.detour(&balancer, to).await, Ok(0));
     assert_eq!(host.install_config(&balancer, &config.render()).await, Ok(Installed::Changed));
     assert_eq!(ask(host, balancer.address, 80).await, answer("1.0"));
-    assert_eq!(host.config_digest(&balancer).await, Ok(Some(config.digest())));
+    assert_eq!(host.balancing(&balancer).await, with(false));
     // A configuration without one.
     let text = config.render().replace(" detour ", " another ");
     assert_eq!(host.install_config(&balancer, &text).await, Ok(Installed::Changed));

@@ -1,6 +1,6 @@
 //! One request through the load balancer: choose a server, send, try again where the configuration says so.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV4};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -197,7 +197,10 @@ async fn attempt(
 async fn connect(session: &Session, backend: &Backend, server: usize) -> Option<Upstream> {
     let to = backend.servers.get(server)?;
     let socket = session.site.socket(to.address, to.port);
-    let upstream = upstream::connect(server, socket, backend.options.connect_timeout).await?;
+    let connected =
+        session.generation.wanted.connections.open(SocketAddrV4::new(to.address, to.port));
+    let limit = backend.options.connect_timeout;
+    let upstream = upstream::connect(server, socket, limit, connected).await?;
     session.site.counters.connections.fetch_add(1, Ordering::Relaxed);
     Some(upstream)
 }

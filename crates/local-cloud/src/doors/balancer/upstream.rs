@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::Session;
+use crate::machine::Connected;
 
 /// A request's body: whole, so that it can be sent again, or as it comes.
 pub(super) type Outgoing = Either<Full<Bytes>, Incoming>;
@@ -25,6 +26,7 @@ pub(super) struct Upstream {
     pub(super) sender: SendRequest<Outgoing>,
     pub(super) server: usize,
     _driver: JoinSet<()>,
+    _connected: Connected,
 }
 
 /// Connects to a server.
@@ -32,6 +34,7 @@ pub(super) async fn connect(
     server: usize,
     socket: SocketAddr,
     limit: Option<Duration>,
+    connected: Connected,
 ) -> Option<Upstream> {
     let connect = async {
         let stream = TcpStream::connect(socket).await.ok()?;
@@ -48,7 +51,7 @@ pub(super) async fn connect(
             tracing::debug!(%error, "a connection to a server ended badly");
         }
     });
-    Some(Upstream { sender, server, _driver: driver })
+    Some(Upstream { sender, server, _driver: driver, _connected: connected })
 }
 
 /// Counts a request for as long as it is under way.
