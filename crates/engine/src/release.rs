@@ -13,7 +13,7 @@ mod verify;
 use seachange_core::address::Address;
 use seachange_core::event::{Event as Told, Outcome};
 use seachange_core::journal::{Change, Entry, OperationKind};
-use seachange_core::plan::ReleasePlan;
+use seachange_core::plan::{Effect, Plan, ReleasePlan};
 use seachange_core::release::{
     Action, Event, IllegalEvent, Kind, Phase, Target, Transition, next, pending_action, take_over,
 };
@@ -158,6 +158,8 @@ async fn perform(
         Action::Retag => match tags::follow_floating_ip(step).await {
             Ok(()) => Ok(Vec::new()),
             Err(trouble @ Trouble::Journal(_)) => Err(Halt::Unsettled(trouble)),
+            // The droplet that still carries PROD may be the one that goes: then nobody would.
+            Err(trouble) if deletes_a_droplet(step.run.plan) => Err(Halt::Unsettled(trouble)),
             Err(trouble) => {
                 // Tags are a view, and the next run repairs them: that alone does not make a release a failed one.
                 let why = step.failure(trouble).causes.join(": ");
@@ -168,6 +170,10 @@ async fn perform(
         },
         Action::Record => Ok(vec![released(step, transition)]),
     }
+}
+
+fn deletes_a_droplet(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| matches!(step.effect, Effect::DeleteDroplet { .. }))
 }
 
 /// Makes a phase durable, with what was learnt on the way to it. At rest there is nothing under way any more.

@@ -30,6 +30,7 @@ fn told(what: &str) -> impl Fn(Fault) -> CloudError + Send + use<'_> {
         let (request, detail) = (what.to_owned(), format!("{fault:?}"));
         match fault {
             Fault::TooMany => CloudError::RateLimited { detail },
+            Fault::Forbidden => CloudError::Forbidden { request, detail },
             Fault::Pending => CloudError::Pending { request, detail },
             _ => CloudError::Unknown { request, detail },
         }

@@ -9,7 +9,13 @@ mod generated;
 mod stage;
 mod watch;
 
-use stage::{LARGE, SMALL, Stage, Wish};
+use seachange_core::address::Address;
+use seachange_core::release::Phase;
+use seachange_core::state::{Droplet, Resource};
+use seachange_local_cloud::fault::{Effect, Faults, Rule};
+use seachange_local_cloud::in_process_host::served;
+
+use stage::{LARGE, PORT, SMALL, Stage, Wish};
 use watch::{Bug, Fault};
 
 const FIRST: Wish = Wish::Apply { version: "1.0", size: SMALL };
@@ -102,6 +108,42 @@ async fn every_changing_call_of_every_kind_of_run_may_fail_in_every_way() {
     println!("crash matrix: {cases} cases, {} of them end badly", wrong.len());
     assert!(wrong.is_empty(), "{}", wrong[..wrong.len().min(20)].join("\n"));
     assert!(cases >= 1_000, "{cases} cases");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_worker_that_users_were_sent_round_to_is_not_touched_while_they_cannot_be_led_away() {
+    let base = after(&[FIRST]).await;
+    let mut killed = None;
+    for at in 1.. {
+        let stage = base.fork(None).await;
+        assert_eq!(
+            stage.run(SWAP, Some((at, Fault::KilledAfter))).await,
+            None,
+            "it took no detour"
+        );
+        let taken = stage.watch.detour();
+        if taken.is_some() {
+            killed = taken.zip(Some(stage));
+            break;
+        }
+    }
+    let (worker, stage) = killed.unwrap();
+    let state = stage.watch.durable();
+    assert_eq!(state.transition.unwrap().phase, Phase::Switching);
+    let balancer = state.resources[&Address::LoadBalancer].clone();
+    let Resource::Droplet(Droplet { ipv4: Some(balancer), .. }) = balancer else { panic!() };
+    let unreachable = Rule {
+        times: u32::MAX,
+        ..Rule::next("HOST", &format!("/hosts/{balancer}/**"), Effect::fail(500))
+    };
+    stage.watch.world.with_faults(|faults| faults.add(unreachable));
+
+    let another = Wish::Apply { version: "1.2", size: SMALL };
+    assert_eq!(stage.run(another, None).await, None, "it is refused");
+    assert_eq!(served(&stage.watch.world, worker, PORT).as_deref(), Some("1.1"));
+    stage.watch.world.with_faults(Faults::clear);
+    assert!(stage.run(another, None).await.unwrap().succeeded());
+    assert_eq!(stage.faults_at_rest(another).await, [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     ServerError,
     /// It is carried out by a service that fails afterwards.
     ServerErrorAfter,
+    /// It is refused for good: the token may not do that any more.
+    Forbidden,
     /// An earlier event is said to be under way.
     Pending,
     /// It is carried out, and the answer comes when nobody waits any more.
@@ -55,7 +57,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::KilledBefore,
         Self::KilledAfter,
         Self::KilledUnrecorded,
@@ -64,6 +66,7 @@ impl Fault {
         Self::TooMany,
         Self::ServerError,
         Self::ServerErrorAfter,
+        Self::Forbidden,
         Self::Pending,
         Self::Stall,
         Self::ActionErrors,
@@ -339,6 +342,7 @@ impl Watch {
                 fault @ (Fault::DroppedBefore
                 | Fault::TooMany
                 | Fault::ServerError
+                | Fault::Forbidden
                 | Fault::Pending),
             ) => {
                 return Err(errors(fault));
