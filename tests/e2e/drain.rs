@@ -178,7 +178,8 @@ fn what_came_by_the_configuration_of_before_is_waited_for_too() {
 
 #[test]
 fn users_who_were_taken_back_stay_on_the_old_release_whatever_becomes_of_the_run() {
-    let (sandbox, _served, entrance) = released(|text| {
+    let (mut sandbox, _served, entrance) = released(|text| text);
+    sandbox.spec_for_served(|text| {
         text.replace("app:\n", "app:\n  verify: { contains: nothing says this, timeout: 1s }\n")
     });
     let version = || slow(entrance, 1).join().expect("an answer");
@@ -199,7 +200,7 @@ fn users_who_were_taken_back_stay_on_the_old_release_whatever_becomes_of_the_run
     child.kill().expect("killed");
     child.wait().expect("ended");
     let answers = meanwhile(
-        || drop(sandbox.run(&format!("{APPLY} VERSION=1.1")).code(1).complains("taken back")),
+        || drop(sandbox.run(&format!("{APPLY} VERSION=1.1")).code(1).says("it was switched back")),
         move || slow(entrance, 1),
     );
     assert!(answers.iter().all(|answer| answer.contains("1.0 after")), "{answers:?}");

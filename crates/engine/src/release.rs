@@ -292,9 +292,13 @@ fn ended(
         (Phase::Aborted | Phase::Reverted, None) if wanted_back => {
             Ok((Outcome::Changed, format!("the release of {what} is taken back")))
         }
-        (phase, None) => {
-            Err(Trouble::Missing(format!("the release of {what} was {}", phase.word())))
-        }
+        (phase, None) => Err(failure(
+            Address::Release,
+            "ending what an earlier run left",
+            &Trouble::Missing(format!("the release of {what} was {}", phase.word())),
+            "to try it again: seachange apply",
+        )
+        .into()),
     }
 }
 

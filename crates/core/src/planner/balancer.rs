@@ -28,27 +28,23 @@ pub(super) fn configure(draft: &mut Draft<'_>, fleet: &Fleet<'_>, roles: &Roles)
         Some(HostSeen::LoadBalancer { balancing, .. }) => Some(balancing.clone()),
         Some(HostSeen::NotObserved { .. } | HostSeen::Worker { .. }) | None => None,
     });
-    let detour = seen.as_ref().is_some_and(|seen| seen.detour);
-    if detour && member.kept() && roles.resumes() == Some(Phase::SwitchingBack) {
+    let detour = member.kept() && seen.as_ref().is_some_and(|seen| seen.detour);
+    if detour && roles.resumes() == Some(Phase::SwitchingBack) {
         // A reload would take users back to the release that failed. The release step ends the detour when it may.
         return None;
     }
     let seen = seen.map(|seen| seen.config);
     let outside = seen.as_ref().is_some_and(|seen| *seen != recorded) && recorded.is_some();
     let is_there = seen.unwrap_or_else(|| recorded.clone());
-    if member.kept() && wanted.is_some() && wanted == is_there && wanted == recorded && !detour {
+    let is_right = wanted.is_some() && wanted == is_there && wanted == recorded;
+    if member.kept() && is_right && !detour {
         return None;
     }
-    let mut changed: Vec<Attribute> = Vec::new();
-    if let Some(wanted) =
-        wanted.as_ref().filter(|wanted| Some(*wanted) != is_there.as_ref() || !detour)
-    {
-        changed.push(to("config", is_there.clone(), wanted.clone()));
-    }
-    if detour {
-        changed.push(to("users", Some("round the floating IP".to_owned()), "by the floating IP"));
-    }
-    let (action, reason) = if detour && wanted == recorded && wanted == is_there {
+    let config = wanted.iter().filter(|_| !(is_right && detour));
+    let config = config.map(|digest| to("config", is_there.clone(), digest.clone()));
+    let taken = detour.then(|| to("detour", Some("taken".to_owned()), "none"));
+    let changed: Vec<Attribute> = config.chain(taken).collect();
+    let (action, reason) = if is_right && detour {
         let found = "users are sent round the floating IP".to_owned();
         (ActionKind::Repair, Reason::UnfinishedRun { found })
     } else if outside && wanted == recorded {

@@ -83,8 +83,12 @@ impl Findings {
         {
             let now = balancing.config.as_deref().unwrap_or("no file");
             self.changed(address, "config", config, now);
-            let detour = if balancing.detour { "round it" } else { "by the floating IP" };
-            self.changed(address, "users", "by the floating IP", detour);
+            self.changed(
+                address,
+                "detour",
+                "none",
+                if balancing.detour { "taken" } else { "none" },
+            );
         }
     }
 

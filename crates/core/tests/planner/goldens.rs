@@ -4,6 +4,8 @@ use seachange_core::address::Address;
 use seachange_core::cloud::{Account, DnsRecord, DropletId, DropletStatus, RecordId};
 use seachange_core::host::ContainerState;
 use seachange_core::names::{FALLBACK, PROD};
+use seachange_core::observed::HostSeen;
+use seachange_core::plan::Effect;
 use seachange_core::planner::Options;
 use seachange_core::release::Phase;
 
@@ -98,7 +100,7 @@ fn rollback_to_nothing() {
     gone.real.hosts.remove(&standby);
     gone.real.hosts.insert(
         standby,
-        seachange_core::observed::HostSeen::Worker {
+        HostSeen::Worker {
             host_key: seachange_core::host::HostKey(String::new()),
             containers: Vec::new(),
         },
@@ -146,6 +148,23 @@ fn rollback_of_an_unfinished_release() {
         world.state.transition.as_mut().expect("one").phase = Phase::SwitchingBack;
         assert!(world.rollback().expect("it failed").release.expect("a release").undoes());
     }
+
+    // A detour that a run left is ended by a reload, but not while it keeps users away from what failed.
+    let detoured = |mut world: World| {
+        for host in world.real.hosts.values_mut() {
+            if let HostSeen::LoadBalancer { balancing, .. } = host {
+                balancing.detour = true;
+            }
+        }
+        world
+    };
+    let mut left = detoured(swapped());
+    assert_eq!(left.plan(&webgui("1.1")).drift.len(), 1);
+    settles("detour_is_left", &mut left, &webgui("1.1"));
+    let mut failed = detoured(release_is_cut_off(Phase::Verifying));
+    failed.state.transition.as_mut().expect("one").phase = Phase::SwitchingBack;
+    let plan = failed.plan(&webgui("1.2"));
+    assert!(matches!(&plan.steps[..], [only] if only.effect == Effect::Release), "{plan:?}");
 
     // A rollback that was cut off is what a rollback goes on with; an abort takes that back too.
     let mut world = swapped();
