@@ -42,10 +42,8 @@ pub(crate) struct Plan {
     pub(crate) host: String,
     /// Requests a second.
     pub(crate) rate: u32,
-    /// Every so manieth is a slow one.
+    /// Every so manieth is a slow one, and as many are uploads.
     pub(crate) slow_every: usize,
-    /// Every so manieth is an upload.
-    pub(crate) upload_every: usize,
 }
 
 /// What a request is.
@@ -123,6 +121,11 @@ impl Report {
         self.samples.iter().filter(|sample| sample.outcome.is_err()).count()
     }
 
+    pub(crate) fn failed_of(&self, kind: Kind) -> usize {
+        let of = |sample: &&Sample| sample.kind == kind && sample.outcome.is_err();
+        self.samples.iter().filter(of).count()
+    }
+
     /// Why requests failed, and how many of each kind for that reason.
     pub(crate) fn reasons(&self) -> BTreeMap<String, usize> {
         let mut reasons = BTreeMap::new();
@@ -139,12 +142,26 @@ impl Report {
         self.reconnected
     }
 
-    /// What share of the requests that were due in these windows took no longer than.
+    /// What this share of the requests that were due in these windows did not exceed. One that failed took for ever.
     pub(crate) fn quantile(&self, share: f64, kind: Kind, windows: &[Window]) -> Duration {
         let within = |due: Duration| windows.iter().any(|(from, to)| (*from..*to).contains(&due));
         let samples =
             self.samples.iter().filter(|sample| sample.kind == kind && within(sample.due));
-        at_share(share, samples.map(|sample| sample.end - sample.due).collect())
+        let took = |sample: &Sample| match sample.outcome {
+            Ok(_) => sample.end - sample.due,
+            Err(_) => DEADLINE,
+        };
+        at_share(share, samples.map(took).collect())
+    }
+
+    /// How many requests of this kind were due in the window and answered by this version.
+    pub(crate) fn answered_by(&self, version: &str, kind: Kind, (from, to): Window) -> usize {
+        let of = |sample: &&Sample| {
+            sample.kind == kind
+                && (from..to).contains(&sample.due)
+                && sample.outcome.as_deref() == Ok(version)
+        };
+        self.samples.iter().filter(of).count()
     }
 
     /// How late requests were begun.
@@ -152,9 +169,9 @@ impl Report {
         at_share(share, self.samples.iter().map(|sample| sample.late).collect())
     }
 
-    /// From the first answer of the new version in a window to the last of the old one there; `None` if the new one was never
-    /// seen. Slow requests do not count: the old version answers those it has begun.
-    pub(crate) fn cutover(&self, (from, to): Window, old: &str, new: &str) -> Option<Duration> {
+    /// How users came from the old version to the new one in a window; `None` if the new one was never seen. Slow requests do
+    /// not count: the old version answers those it has begun.
+    pub(crate) fn cutover(&self, (from, to): Window, old: &str, new: &str) -> Option<Cutover> {
         let answered = |version: &str| {
             let of = |sample: &&Sample| {
                 sample.kind == Kind::Quick
@@ -164,8 +181,9 @@ impl Report {
             self.samples.iter().filter(of).map(|sample| sample.end).collect::<Vec<_>>()
         };
         let first = *answered(new).first()?;
-        let last = answered(old).last().copied().unwrap_or(first);
-        Some(last.saturating_sub(first))
+        let after: Vec<Duration> = answered(old).into_iter().filter(|end| *end > first).collect();
+        let took = after.last().map_or(Duration::ZERO, |last| *last - first);
+        Some(Cutover { took, old_answers: after.len() })
     }
 
     /// The longest time without a good answer.
@@ -174,6 +192,14 @@ impl Report {
         let ends: Vec<Duration> = good.map(|sample| sample.end).collect();
         ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
+}
+
+/// From the first answer of a new version to the last one of the old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cutover {
+    pub(crate) took: Duration,
+    /// Answers of the old version in that time.
+    pub(crate) old_answers: usize,
 }
 
 /// The value that this share of all does not exceed.
@@ -217,18 +243,19 @@ async fn send_all(plan: Plan, begin: Instant, stop: &AtomicBool) -> Report {
 
 async fn one(shared: Arc<Shared>, number: usize, due: Duration) -> Sample {
     let late = shared.begin.elapsed().saturating_sub(due);
-    let every = |count: usize| number % count == count - 1;
-    let kind = match &shared.plan {
-        plan if every(plan.slow_every) => Kind::Slow,
-        // Not at the same time as the slow ones.
-        plan if every(plan.upload_every) || number % plan.upload_every == plan.upload_every / 3 => {
-            Kind::Upload
-        }
-        _ => Kind::Quick,
-    };
+    let kind = kind(number, shared.plan.slow_every);
     let answered = tokio::time::timeout(DEADLINE, ask(&shared, kind)).await;
     let outcome = answered.unwrap_or_else(|_| Err(format!("no answer within {DEADLINE:?}")));
     Sample { kind, due, late, end: shared.begin.elapsed(), outcome }
+}
+
+/// Uploads are not begun at the same time as slow ones.
+fn kind(number: usize, slow_every: usize) -> Kind {
+    match number % slow_every {
+        last if last == slow_every - 1 => Kind::Slow,
+        third if third == slow_every / 3 => Kind::Upload,
+        _ => Kind::Quick,
+    }
 }
 
 /// Sends one request and reads the whole answer; the version that gave it.
@@ -375,7 +402,6 @@ mod tests {
             host: "www.example".to_owned(),
             rate,
             slow_every: usize::MAX,
-            upload_every: usize::MAX,
         });
         std::thread::park_timeout(time);
         load.finish()
@@ -460,17 +486,36 @@ mod tests {
                 answer(&mut stream, "200 OK", &format!("1.0 took {half} bytes\n"));
             }
         });
-        let load = Load::start(Plan {
-            address,
-            host: "www.example".to_owned(),
-            rate: 10,
-            slow_every: usize::MAX,
-            upload_every: 1,
-        });
+        let load =
+            Load::start(Plan { address, host: "www.example".to_owned(), rate: 1, slow_every: 2 });
         std::thread::park_timeout(Duration::from_millis(150));
         let report = load.finish();
         let reason = format!("Upload: of an upload: 1.0 took {half} bytes");
         assert_eq!(report.reasons().keys().collect::<Vec<_>>(), [&reason]);
+    }
+
+    #[test]
+    fn a_failure_took_for_ever_and_each_kind_has_its_share() {
+        let sample = |number: usize, outcome: Result<&str, &str>| Sample {
+            kind: Kind::Quick,
+            due: Duration::from_millis(number as u64),
+            late: Duration::ZERO,
+            end: Duration::from_millis(number as u64 + 3),
+            outcome: outcome.map(str::to_owned).map_err(str::to_owned),
+        };
+        let outcomes = [Ok("1.0"), Ok("1.0"), Ok("1.1"), Err("status 503")];
+        let samples = outcomes.into_iter().enumerate();
+        let samples = samples.map(|(number, outcome)| sample(number, outcome)).collect();
+        let report = Report { samples, reconnected: 0 };
+        let all = (Duration::ZERO, DEADLINE);
+        assert_eq!(report.quantile(0.75, Kind::Quick, &[all]), Duration::from_millis(3));
+        assert_eq!(report.quantile(1.0, Kind::Quick, &[all]), DEADLINE);
+        assert_eq!((report.failed_of(Kind::Quick), report.failed_of(Kind::Slow)), (1, 0));
+        assert_eq!(report.answered_by("1.0", Kind::Quick, all), 2);
+        assert_eq!(report.answered_by("1.0", Kind::Upload, all), 0);
+        let kinds: Vec<Kind> = (0..100).map(|number| kind(number, 100)).collect();
+        let count = |kind| kinds.iter().filter(|one| **one == kind).count();
+        assert_eq!((count(Kind::Slow), count(Kind::Upload)), (1, 1));
     }
 
     #[test]
@@ -494,8 +539,12 @@ mod tests {
             reconnected: 0,
         };
         let millis = Duration::from_millis;
-        assert_eq!(report.cutover((millis(15), millis(100)), "1.0", "1.1"), Some(millis(7)));
-        assert_eq!(report.cutover((millis(31), millis(100)), "1.0", "1.1"), None);
+        let cutover = |window| report.cutover(window, "1.0", "1.1");
+        let seen = Cutover { took: millis(7), old_answers: 1 };
+        assert_eq!(cutover((millis(15), millis(100))), Some(seen));
+        assert_eq!(cutover((millis(31), millis(100))), None);
+        let never = Cutover { took: millis(0), old_answers: 0 };
+        assert_eq!(cutover((millis(25), millis(35))), Some(never));
         assert_eq!(report.longest_gap(), millis(110));
     }
 }

@@ -25,6 +25,8 @@ import json, sys
 addresses = json.load(sys.stdin)["droplets"][0]["networks"]["v4"]
 print(next(one["ip_address"] for one in addresses if one["type"] == "public"))')
 prod=$(field 'droplets?tag_name=PROD' '["droplets"][0]["id"]')
+# It asks for PROD's address too, and makes no use of it.
+field 'droplets?tag_name=PROD' '["droplets"][0]["networks"]["v4"][0]["ip_address"]' > /dev/null
 floating_ip=$(field floating_ips '["floating_ips"][0]["ip"]')
 
 # Its playbook copies a script of these three lines to the droplet, and checks no host key.
