@@ -1,7 +1,7 @@
 //! Scripts: a world, something that happens to it, and the whole plan that answers.
 
 use seachange_core::address::Address;
-use seachange_core::cloud::{Account, DnsRecord, DropletId, DropletStatus, RecordId};
+use seachange_core::cloud::{Account, DnsRecord, DropletStatus, RecordId};
 use seachange_core::host::ContainerState;
 use seachange_core::names::{FALLBACK, PROD};
 use seachange_core::observed::HostSeen;
@@ -130,18 +130,14 @@ fn rollback_of_an_unfinished_release() {
     assert_eq!((world.live(), &world.state.transition), (Some(2), &None));
 
     // Users are never led back to where nobody answers; what was found to be wrong is taken back all the same.
-    let exits = |world: &mut World, old| {
-        world.container(old).expect("one").state = ContainerState::Exited { code: 137 };
-    };
-    let is_switched_off = |world: &mut World, old| {
-        world.real.droplets.get_mut(&old).expect("there").status = DropletStatus::Off;
-    };
-    let harms: [(&str, &dyn Fn(&mut World, DropletId)); 2] =
-        [("exited", &exits), ("off", &is_switched_off)];
-    for (name, harm) in harms {
+    for name in ["exited", "off"] {
         let mut world = release_is_cut_off(Phase::Verifying);
         let old = world.worker(2);
-        harm(&mut world, old);
+        if name == "off" {
+            world.real.droplets.get_mut(&old).expect("there").status = DropletStatus::Off;
+        } else {
+            world.container(old).expect("one").state = ContainerState::Exited { code: 137 };
+        }
         let refused = world.rollback().expect_err("nobody would answer there");
         assert_eq!(world.abort(), Err(refused.clone()));
         golden(&format!("rollback_to_a_worker_that_is_{name}"), &render::refusals(&refused));

@@ -88,6 +88,11 @@ fn a_release_that_was_switched_back_says_so() {
         help: None,
     })];
     snapshot("run_reverted", &format!("{}{}", failures(&record), summary(&record, &plan)));
+
+    let not_yet = RunRecord { release: Some(Phase::SwitchingBack), ..record.clone() };
+    assert!(summary(&not_yet, &plan).contains("could not be switched back yet"));
+    let first = World::empty("webgui").plan(&webgui("1.0"));
+    assert!(summary(&record, &first).contains("no release before it to go back to"));
 }
 
 #[test]
