@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -43,6 +43,13 @@ fn a_move_that_is_answered_is_in_force_and_has_cut_what_was_connected() {
         assert_eq!(ask(&mut idle, "/").map_or(String::new(), |()| answer(&mut idle)), "");
         assert_eq!(answer(&mut waiting), "");
     }
+
+    // A droplet that is deleted takes along what it was handed, which has a private key in it.
+    let id = lab.droplet(lab.standby())["id"].to_string();
+    let seed = lab.sandbox.path().join("served/droplets").join(&id);
+    assert!(seed.join("user-data").exists());
+    lab.served.ask("DELETE", &format!("/v2/droplets/{id}"), "");
+    until(|| !seed.exists());
 }
 
 fn connected(address: SocketAddr) -> TcpStream {
@@ -88,12 +95,15 @@ fn nothing_is_left_of_a_world_whose_process_is_killed() {
         let lab = Lab::open();
         lab.served.ask("POST", "/v2/droplets", create);
         until(come);
-        drop(lab);
+        let Lab { sandbox, served } = lab;
+        drop(served);
         nothing_is_left();
+        let seeds = sandbox.path().join("served/droplets");
+        assert!(!seeds.exists(), "what droplets are handed has private keys in it");
     }
     // While it makes the network, and somewhere on the way.
     let sandbox = Sandbox::new();
-    for moment in 0..15 {
+    for moment in 0..10 {
         let mut command = sandbox.command("local serve --folder served --droplets docker");
         let command = command.env("PATH", PROGRAMS).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the binary runs");
@@ -107,8 +117,11 @@ fn nothing_is_left_of_a_world_whose_process_is_killed() {
     }
 }
 
+#[track_caller]
 fn until(come: impl Fn() -> bool) {
+    let began = Instant::now();
     while !come() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it does not come");
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }

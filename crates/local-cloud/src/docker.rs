@@ -163,7 +163,7 @@ impl Droplets {
 }
 
 /// Makes the network and keeps droplets and addresses in step with the world. Droplets of an earlier process ended with
-/// it, so the world forgets them, with what they were handed. The folder keeps images and what the registry writes.
+/// it, so the world forgets them. The folder keeps images and what the registry writes.
 pub async fn start(world: Arc<World>, folder: &Path) -> Result<Droplets, DockerError> {
     programs::check().await?;
     let mut janitor = Janitor::call(folder).await?;
@@ -175,14 +175,12 @@ pub async fn start(world: Arc<World>, folder: &Path) -> Result<Droplets, DockerE
     for droplet in world.blueprints() {
         world.lose(droplet.id);
     }
-    tasks.spawn(droplet::keep_all(Arc::clone(&world), folder.join(SEEDS)));
+    tasks.spawn(droplet::keep_all(Arc::clone(&world), folder.join(janitor::SEEDS)));
     let (progress, in_step) = InStep::of(Arc::clone(&world));
     tasks.spawn(network::keep_addresses(world, folder.join(TABLE), progress));
     Ok(Droplets { in_step, tasks, janitor })
 }
 
-/// What droplets are handed at their first boot, below the world's folder.
-const SEEDS: &str = "droplets";
 /// The rules in force, below the world's folder.
 const TABLE: &str = "translation";
 
@@ -191,9 +189,6 @@ async fn prepare(
     janitor: &mut Janitor,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), DockerError> {
-    let seeds = folder.join(SEEDS);
-    droplet::forget(&seeds)
-        .map_err(|source| DockerError::File { path: seeds.display().to_string(), source })?;
     network::create(&folder.join(TABLE)).await?;
     // Whoever else listens there would be taken for ours.
     let free = TcpListener::bind((GATEWAY, REGISTRY_PORT)).await;

@@ -55,7 +55,8 @@ async fn keep(world: Arc<World>, droplet: Blueprint, seeds: PathBuf) {
                 if let Err(error) = removed {
                     tracing::warn!(droplet = %id, %error, "the droplet's container cannot be removed");
                 }
-                if let Err(error) = forget(&seeds.join(id.to_string())) {
+                let seed = seeds.join(id.to_string());
+                if let Err(error) = std::fs::remove_dir_all(seed) {
                     tracing::warn!(droplet = %id, %error, "what the droplet was handed cannot be removed");
                 }
                 return;
@@ -88,14 +89,6 @@ async fn first_boot(droplet: &Blueprint, seeds: &Path) -> Result<(), DockerError
     let seed = seed.canonicalize().unwrap_or(seed);
     let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     command("docker", run(droplet, &seed, unified)).await.map(drop)
-}
-
-/// Removes a folder of seeds, which hold private keys. Absent is fine.
-pub(super) fn forget(seeds: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(seeds) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 /// `docker run`: what systemd needs to be process 1, without `--privileged`, which asks for more than a confined host has.
@@ -205,15 +198,5 @@ mod tests {
         assert!(has(true, "--cgroupns=private") && !has(true, "--volume=/sys/fs/cgroup"));
         assert!(has(true, "remount,rw /sys/fs/cgroup") && !has(false, "remount"));
         assert!(has(false, "--cgroupns=host") && has(false, "--volume=/sys/fs/cgroup"));
-    }
-
-    #[test]
-    fn a_seed_goes_with_its_droplet() {
-        let folder = tempfile::tempdir().unwrap();
-        let seed = folder.path().join("7");
-        write_seed(&droplet(None), &seed).unwrap();
-        forget(&seed).unwrap();
-        assert!(!seed.exists());
-        forget(&seed).unwrap();
     }
 }

@@ -16,6 +16,8 @@ use super::{DockerError, GATEWAY, REGISTRY_PORT};
 
 /// What the registry writes, below the world's folder.
 pub(super) const REGISTRY_LOG: &str = "registry.log";
+/// What droplets are handed at their first boot, private keys among it, below the world's folder.
+pub(super) const SEEDS: &str = "droplets";
 
 /// What waits.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ impl Janitor {
             .args(["-c", &script(locks, patience), "janitor"])
             .arg(config)
             .arg(folder.join(REGISTRY_LOG))
+            .arg(folder.join(SEEDS))
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -113,7 +116,9 @@ fn script([lock, at_work]: [&str; 2], patience: u32) -> String {
     format!(
         "trap '' INT TERM HUP
 clean_up() {{
-{CLEAN_UP}}}
+{CLEAN_UP}rm -rf -- \"$seeds\"
+}}
+seeds=$3
 exec 8>> '{at_work}' 9> '{lock}'
 flock --wait {patience} --conflict-exit-code {TAKEN} 9 || exit
 flock --wait {patience} --conflict-exit-code {TAKEN} 8 || exit
