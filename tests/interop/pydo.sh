@@ -11,7 +11,8 @@ if [ "$("$home/pydo/bin/python" -c 'import pydo; print(pydo.__version__)' 2> /de
   python3 -m venv --clear "$home/pydo"
   "$home/pydo/bin/pip" install --quiet --disable-pip-version-check "pydo==$pydo"
 fi
-cargo build -p seachange --locked
+# As the tests have it: with other features of other crates it would be built once more.
+cargo test --workspace --all-features --locked --no-run --test e2e
 
 world=$(mktemp -d)
 pids=()

@@ -12,7 +12,7 @@ if ! "$home/moto/bin/moto_server" --help > /dev/null 2>&1; then
   "$home/moto/bin/pip" install --quiet --disable-pip-version-check "moto[s3,server]==$moto"
 fi
 if [ ! -x "$home/bin/s3s-fs" ]; then
-  CARGO_TARGET_DIR="$home/build" cargo install --quiet --locked --root "$home" --features binary "s3s-fs@$s3s"
+  CARGO_TARGET_DIR="$home/build" cargo install --quiet --locked --debug --root "$home" --features binary "s3s-fs@$s3s"
   rm -rf "$home/build"
 fi
 
@@ -42,4 +42,4 @@ for url, method in zip(sys.argv[1:], ("PUT", "GET")):
 WAIT
 
 SEACHANGE_INTEROP_MOTO="http://127.0.0.1:$moto_port" SEACHANGE_INTEROP_S3S="http://127.0.0.1:$s3s_port" \
-  cargo test --locked -p seachange-local-cloud --features interop --test interop
+  cargo test --workspace --all-features --locked --test interop

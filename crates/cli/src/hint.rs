@@ -41,14 +41,29 @@ fn one(error: &(dyn Error + 'static)) -> Option<&'static str> {
 
 fn docker(error: &DockerError) -> &'static str {
     match error {
+        DockerError::NotRoot { .. } => {
+            "run it as root (sudo), or serve simulated droplets, which need nothing: seachange local serve"
+        }
         DockerError::InUse => {
             "stop that one first (Ctrl-C), or serve simulated droplets: seachange local serve"
         }
-        DockerError::Missing { .. }
+        DockerError::Missing { .. } | DockerError::NoImage => {
+            "in a checkout of github.com/seachange-tool/seachange: sudo tests/lab/setup, which installs and makes what is missing; then run the same command again"
+        }
+        DockerError::NoEngine { .. } => {
+            "start it (sudo systemctl start docker; where no systemd runs: sudo dockerd), then run the same command again"
+        }
+        DockerError::NoTracking { .. } => {
+            "give the kernel what conntrack needs (sudo modprobe nf_conntrack_netlink), then run the same command again"
+        }
+        DockerError::PortTaken { .. } => {
+            "see who does: sudo ss -ltnp 'sport = :5000'; stop that one (Debian's own registry: sudo systemctl disable --now docker-registry), then run the same command again"
+        }
+        DockerError::NoRegistry { .. }
+        | DockerError::NotRun { .. }
         | DockerError::File { .. }
-        | DockerError::Failed { .. }
-        | DockerError::NoRegistry { .. } => {
-            "as root, let tests/lab/setup of a checkout install and start what it needs, then run the same command again"
+        | DockerError::Failed { .. } => {
+            "put right what it says, then run the same command again; what was begun has been taken away"
         }
     }
 }

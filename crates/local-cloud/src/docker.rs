@@ -5,27 +5,25 @@
 //! user-data and keys by cloud-init's NoCloud source, on a bridge of its own; a floating IP is a DNAT rule. Everything
 //! has a fixed name, so that one set of it exists on a machine and whatever an earlier one left can be taken away.
 //!
-//! Needs root, a running Docker Engine, `iptables`, `conntrack`, `ip` and `docker-registry`; `tests/lab/setup` installs them.
+//! Needs root, a running Docker Engine, and the programs in [`programs`]; `tests/lab/setup` installs them.
 
 mod droplet;
 mod janitor;
 mod network;
+mod programs;
 
-use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::process::Command;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::world::{Addresses, World};
 use janitor::Janitor;
-use network::Rules;
+pub use network::InStep;
+use programs::command;
 
 /// The image that droplets are made of.
 pub const IMAGE: &str = "seachange-lab/droplet";
@@ -49,19 +47,46 @@ const REGISTRY_PATIENCE: Duration = Duration::from_secs(15);
 /// Why no droplets can be had.
 #[derive(Debug, thiserror::Error)]
 pub enum DockerError {
+    /// Not root.
+    #[error("containers with systems in them need root, and this process runs as user {user}")]
+    NotRoot {
+        /// Who it runs as.
+        user: u32,
+    },
     /// One world at a time.
     #[error("another process has droplets in containers on this machine")]
     InUse,
-    /// A program is missing.
-    #[error("{program} cannot be run")]
+    /// Programs are missing.
+    #[error("needed and not found: {programs}")]
     Missing {
+        /// All of them, with the packages they come in.
+        programs: String,
+    },
+    /// Nobody answers behind `docker`.
+    #[error("no Docker Engine answers: {detail}")]
+    NoEngine {
+        /// What `docker` says.
+        detail: String,
+    },
+    /// Nothing to make droplets of.
+    #[error("the Docker Engine has no image {IMAGE}, of which droplets are made")]
+    NoImage,
+    /// The kernel's memory of connections cannot be changed.
+    #[error("connections to an address that moves cannot be cut: {detail}")]
+    NoTracking {
+        /// What `conntrack` says.
+        detail: String,
+    },
+    /// A program that is there does not run.
+    #[error("{program} cannot be run")]
+    NotRun {
         /// Its name.
         program: String,
         /// Why not.
         source: std::io::Error,
     },
-    /// A file that others read cannot be written.
-    #[error("{path} cannot be written")]
+    /// A file or folder of ours cannot be changed.
+    #[error("{path} cannot be changed")]
     File {
         /// Its path.
         path: String,
@@ -76,19 +101,33 @@ pub enum DockerError {
         /// Its words.
         detail: String,
     },
-    /// Nobody listens where the image registry should.
-    #[error("docker-registry does not answer at {GATEWAY}:{REGISTRY_PORT}: see {log}")]
-    NoRegistry {
-        /// What it wrote.
-        log: String,
+    /// Somebody else listens where the image registry should.
+    #[error("the image registry cannot listen at {GATEWAY}:{REGISTRY_PORT}")]
+    PortTaken {
+        /// Why not.
+        source: std::io::Error,
     },
+    /// Nobody listens where the image registry should.
+    #[error("docker-registry was started and does not answer at {GATEWAY}:{REGISTRY_PORT}")]
+    NoRegistry {
+        /// What it wrote last.
+        #[source]
+        said: LastWords,
+    },
+}
+
+/// What a program wrote before it ended.
+#[derive(Debug, thiserror::Error)]
+#[error("{file} ends with: {line}")]
+pub struct LastWords {
+    file: String,
+    line: String,
 }
 
 /// A world's droplets. They end with this value, with [`Droplets::shutdown`], and with the process, however it ends.
 #[derive(Debug)]
 pub struct Droplets {
-    world: Arc<World>,
-    pointing: watch::Receiver<Rules>,
+    in_step: InStep,
     tasks: JoinSet<()>,
     janitor: Janitor,
 }
@@ -104,11 +143,16 @@ impl Droplets {
         format!("{LOOPBACK}:{REGISTRY_PORT}")
     }
 
-    /// Returns when floating IPs point where the world says.
+    /// Tells when floating IPs point where the world says.
+    pub fn in_step(&self) -> InStep {
+        self.in_step.clone()
+    }
+
+    /// Returns when they do.
     pub async fn settle(&self) {
-        let mut pointing = self.pointing.clone();
-        // It fails when nobody moves them any more, and then there is nothing to wait for.
-        drop(pointing.wait_for(|now| *now == network::pointing(&self.world)).await);
+        if let Err(error) = self.in_step.wait().await {
+            tracing::error!(%error, "reserved IPs do not point where they should");
+        }
     }
 
     /// Removes all containers, the bridge and the rules. Returns when they are gone.
@@ -119,75 +163,59 @@ impl Droplets {
 }
 
 /// Makes the network and keeps droplets and addresses in step with the world. Droplets of an earlier process ended with
-/// it, so the world forgets them. The folder keeps images, seeds and what the registry writes.
+/// it, so the world forgets them. The folder keeps images and what the registry writes.
 pub async fn start(world: Arc<World>, folder: &Path) -> Result<Droplets, DockerError> {
-    let image = ["image", "inspect", "--format", "{{.Id}}", IMAGE];
-    command("docker", image).await?;
+    programs::check().await?;
     let mut janitor = Janitor::call(folder).await?;
-    let prepared = async {
-        network::create().await?;
-        janitor.open_registry().await?;
-        listening(folder).await
-    };
-    if let Err(error) = prepared.await {
+    let mut tasks = JoinSet::new();
+    if let Err(error) = prepare(folder, &mut janitor, &mut tasks).await {
         janitor.dismiss().await;
         return Err(error);
     }
     for droplet in world.blueprints() {
         world.lose(droplet.id);
     }
-    let mut tasks = JoinSet::new();
-    tasks.spawn(droplet::keep_all(Arc::clone(&world), folder.join("droplets")));
-    let (moved, pointing) = watch::channel(Rules::new());
-    tasks.spawn(network::keep_addresses(Arc::clone(&world), moved));
-    Ok(Droplets { world, pointing, tasks, janitor })
+    tasks.spawn(droplet::keep_all(Arc::clone(&world), folder.join(janitor::SEEDS)));
+    let (progress, in_step) = InStep::of(Arc::clone(&world));
+    tasks.spawn(network::keep_addresses(world, folder.join(TABLE), progress));
+    Ok(Droplets { in_step, tasks, janitor })
 }
 
-async fn listening(folder: &Path) -> Result<(), DockerError> {
-    let asked = async {
-        while TcpStream::connect((GATEWAY, REGISTRY_PORT)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let log = folder.join(janitor::REGISTRY_LOG).display().to_string();
-    let waited = tokio::time::timeout(REGISTRY_PATIENCE, asked).await;
-    waited.map_err(|_| DockerError::NoRegistry { log })
-}
+/// The rules in force, below the world's folder.
+const TABLE: &str = "translation";
 
-/// Runs a command to its end; what it wrote.
-async fn command<I, S>(program: &str, arguments: I) -> Result<String, DockerError>
-where
-    I: IntoIterator<Item = S>,
-    S: AsRef<OsStr>,
-{
-    fed(program, arguments, "").await
-}
-
-/// The same, with a text on its standard input.
-async fn fed<I, S>(program: &str, arguments: I, input: &str) -> Result<String, DockerError>
-where
-    I: IntoIterator<Item = S>,
-    S: AsRef<OsStr>,
-{
-    let mut command = Command::new(program);
-    command.args(arguments).kill_on_drop(true);
-    let name = || {
-        let words = command.as_std().get_args().take(2).map(OsStr::to_string_lossy);
-        words.fold(program.to_owned(), |line, word| format!("{line} {word}"))
-    };
-    let name = name();
-    let missing = |source| DockerError::Missing { program: program.to_owned(), source };
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(missing)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A command that ends without reading says why on stderr.
-        let _: std::io::Result<()> =
-            tokio::io::AsyncWriteExt::write_all(&mut stdin, input.as_bytes()).await;
+async fn prepare(
+    folder: &Path,
+    janitor: &mut Janitor,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), DockerError> {
+    network::create(&folder.join(TABLE)).await?;
+    // Whoever else listens there would be taken for ours.
+    let free = TcpListener::bind((GATEWAY, REGISTRY_PORT)).await;
+    drop(free.map_err(|source| DockerError::PortTaken { source })?);
+    let ended = janitor.open_registry().await?;
+    let log = folder.join(janitor::REGISTRY_LOG);
+    let mut ended = Box::pin(ended);
+    tokio::select! {
+        () = listening() => {}
+        () = &mut ended => return Err(no_registry(&log)),
+        () = tokio::time::sleep(REGISTRY_PATIENCE) => return Err(no_registry(&log)),
     }
-    let Output { status, stdout, stderr } = child.wait_with_output().await.map_err(missing)?;
-    if status.success() {
-        return Ok(String::from_utf8_lossy(&stdout).trim().to_owned());
+    tasks.spawn(async move {
+        ended.await;
+        tracing::error!(error = %no_registry(&log), "no more images: the image registry has ended");
+    });
+    Ok(())
+}
+
+async fn listening() {
+    while TcpStream::connect((GATEWAY, REGISTRY_PORT)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let detail = String::from_utf8_lossy(&stderr).trim().to_owned();
-    Err(DockerError::Failed { command: name, detail })
+}
+
+fn no_registry(log: &Path) -> DockerError {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let line = text.trim_end().lines().next_back().unwrap_or("nothing").to_owned();
+    DockerError::NoRegistry { said: LastWords { file: log.display().to_string(), line } }
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
@@ -33,21 +34,39 @@ pub struct Http {
 #[error("no answer, as a rule wants it")]
 pub(crate) struct NoAnswer;
 
+/// Returns when what the world says is so, or says why it is not.
+pub(crate) type InStep = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// Where the world is all there is.
+pub(crate) fn at_once() -> InStep {
+    Arc::new(|| Box::pin(std::future::ready(Ok(()))))
+}
+
 impl Http {
     /// Opens the door; port 0 takes a free one.
     pub async fn open(world: Arc<World>, address: SocketAddr) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        Self::behind(TcpListener::bind(address).await?, world, at_once())
+    }
+
+    /// Opens the door of a world that something else has to be in step with before a word of it is true.
+    pub(crate) fn behind(
+        listener: TcpListener,
+        world: Arc<World>,
+        in_step: InStep,
+    ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let door = Door::behind(listener, move |stream, _, closing| {
-            let world = Arc::clone(&world);
+            let (world, in_step) = (Arc::clone(&world), Arc::clone(&in_step));
             async move {
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let world = Arc::clone(&world);
+                    let (world, in_step) = (Arc::clone(&world), Arc::clone(&in_step));
                     async move {
                         let (head, body) = request.into_parts();
                         // Whoever does not send all of a request gets no answer either.
                         let body = body.collect().await.map_err(|_| NoAnswer)?.to_bytes();
-                        answer(&world, &head, &body).await
+                        let answer = answer(&world, &head, &body).await?;
+                        let late = |why: String| in_json(503, Some(&why), OWN);
+                        Ok::<_, NoAnswer>(in_step().await.map_or_else(late, |()| answer))
                     }
                 });
                 serve_http(stream, closing, service).await;
@@ -340,4 +359,50 @@ fn encode(text: &str) -> String {
     text.bytes()
         .map(|byte| if safe(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Mutex;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::world::WorldConfig;
+
+    /// Asks a door whose driver comes to this, and sees that there is no answer before.
+    async fn asked(outcome: Result<(), String>) -> String {
+        let (waits, waiting) = oneshot::channel();
+        let (decide, decided) = oneshot::channel();
+        let once = Mutex::new(Some((waits, decided)));
+        let in_step: InStep = Arc::new(move || {
+            let (waits, decided) = once.lock().unwrap().take().unwrap();
+            waits.send(()).unwrap();
+            Box::pin(async { decided.await.unwrap() })
+        });
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let http = Http::behind(listener, World::new(WorldConfig::default()), in_step).unwrap();
+        let mut stream = TcpStream::connect(http.address()).await.unwrap();
+        let request = "GET /v2/account HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        waiting.await.unwrap();
+        let nothing = stream.try_read(&mut [0]).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+        decide.send(outcome).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn nothing_is_answered_that_is_not_so_yet() {
+        let answer = asked(Ok(())).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let answer = asked(Err("no such chain".to_owned())).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("no such chain"), "{answer}");
+    }
 }

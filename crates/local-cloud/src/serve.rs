@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::docker::{self, DockerError};
 use crate::doors::{self, Doors};
-use crate::http::Http;
+use crate::http::{self, Http, InStep};
 use crate::join;
 use crate::spaces::{self, Access, Spaces};
 use crate::world::{Addresses, Limits, Races, StoreError, Timings, World, WorldConfig, account};
@@ -165,13 +165,20 @@ impl Droplets {
                     source,
                 })?;
                 let registry_url = format!("http://{}", doors.registry());
-                let reached = Reached { registry_url, port_offset: doors::PORT_OFFSET };
+                // Its sockets look up where an address points at each connection.
+                let in_step = http::at_once();
+                let reached = Reached { registry_url, port_offset: doors::PORT_OFFSET, in_step };
                 Ok((Self::Simulated(doors), reached))
             }
             Driver::Docker => {
                 let droplets = docker::start(world, folder).await?;
                 let registry_url = docker::Droplets::registry_url();
-                Ok((Self::Docker(droplets), Reached { registry_url, port_offset: 0 }))
+                let known = droplets.in_step();
+                let in_step: InStep = Arc::new(move || {
+                    let known = known.clone();
+                    Box::pin(async move { known.wait().await })
+                });
+                Ok((Self::Docker(droplets), Reached { registry_url, port_offset: 0, in_step }))
             }
         }
     }
@@ -181,6 +188,8 @@ impl Droplets {
 struct Reached {
     registry_url: String,
     port_offset: u16,
+    /// When what the world says is so.
+    in_step: InStep,
 }
 
 /// Opens a folder's world and all its doors.
@@ -223,8 +232,11 @@ pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
     }
     let listen = |what: String| move |source| ServeError::Listen { what, source };
     let api = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
-    let http = Http::open(Arc::clone(&world), api).await.map_err(listen(api.to_string()))?;
+    let listener = TcpListener::bind(api).await.map_err(listen(api.to_string()))?;
     let (droplets, reached) = Droplets::start(config.driver, &world, &folder).await?;
+    let Reached { registry_url, port_offset, in_step } = reached;
+    let http = Http::behind(listener, Arc::clone(&world), in_step);
+    let http = http.map_err(listen(api.to_string()))?;
     let keys = identity.spaces;
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let buckets = Spaces::open(Arc::clone(&world), folder.join("spaces"), keys.clone(), anywhere)
@@ -232,7 +244,6 @@ pub async fn serve(config: ServeConfig) -> Result<Serving, ServeError> {
         .map_err(listen("a port for its Spaces".to_owned()))?;
     let turning = tokio::spawn(turn(Arc::clone(&world)));
     let api_url = format!("http://{}", http.address());
-    let Reached { registry_url, port_offset } = reached;
     let spaces = Access::new(format!("http://{}", buckets.address()), keys);
     let note = join::Note {
         process: std::process::id(),

@@ -55,6 +55,10 @@ async fn keep(world: Arc<World>, droplet: Blueprint, seeds: PathBuf) {
                 if let Err(error) = removed {
                     tracing::warn!(droplet = %id, %error, "the droplet's container cannot be removed");
                 }
+                let seed = seeds.join(id.to_string());
+                if let Err(error) = std::fs::remove_dir_all(seed) {
+                    tracing::warn!(droplet = %id, %error, "what the droplet was handed cannot be removed");
+                }
                 return;
             }
             Some(wanted) if wanted.on == is_on => Ok(()),
@@ -80,16 +84,19 @@ pub(super) fn name(id: DropletId) -> String {
 
 async fn first_boot(droplet: &Blueprint, seeds: &Path) -> Result<(), DockerError> {
     let seed = seeds.join(droplet.id.to_string());
-    write_seed(droplet, &seed).map_err(|source| DockerError::Missing {
-        program: "cloud-init's seed".to_owned(),
-        source,
-    })?;
+    write_seed(droplet, &seed)
+        .map_err(|source| DockerError::File { path: seed.display().to_string(), source })?;
     let seed = seed.canonicalize().unwrap_or(seed);
-    command("docker", run(droplet, &seed)).await.map(drop)
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    command("docker", run(droplet, &seed, unified)).await.map(drop)
 }
 
 /// `docker run`: what systemd needs to be process 1, without `--privileged`, which asks for more than a confined host has.
-fn run(droplet: &Blueprint, seed: &Path) -> Vec<String> {
+///
+/// On a host with the unified hierarchy (cgroup v2) each droplet has one of its own, which Docker mounts read-only and
+/// systemd has to write to. That was tried with Docker Engine 20.10 on such a hierarchy without controllers, with containers
+/// inside the droplet; on a host whose own systemd manages it, it was not.
+fn run(droplet: &Blueprint, seed: &Path, unified: bool) -> Vec<String> {
     let (address, registry) = (droplet.address, REGISTRY.split(':').next().unwrap_or(REGISTRY));
     let options = [
         format!("--name={}", name(droplet.id)),
@@ -104,16 +111,21 @@ fn run(droplet: &Blueprint, seed: &Path) -> Vec<String> {
         "--security-opt=seccomp=unconfined".to_owned(),
         "--security-opt=apparmor=unconfined".to_owned(),
         "--security-opt=systempaths=unconfined".to_owned(),
-        "--cgroupns=host".to_owned(),
-        "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw".to_owned(),
         "--tmpfs=/run".to_owned(),
         "--tmpfs=/run/lock".to_owned(),
         // overlay2 does not go on top of overlay2.
         "--mount=type=volume,dst=/var/lib/docker".to_owned(),
         "--stop-signal=SIGRTMIN+3".to_owned(),
     ];
-    let first = ["run".to_owned(), "--detach".to_owned()].into_iter();
-    first.chain(options).chain([IMAGE.to_owned(), "/sbin/init".to_owned()]).collect()
+    let (cgroups, init): (&[&str], &[&str]) = if unified {
+        let init = "mount -o remount,rw /sys/fs/cgroup && exec /sbin/init";
+        (&["--cgroupns=private"], &["/bin/sh", "-c", init])
+    } else {
+        (&["--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw"], &["/sbin/init"])
+    };
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    [owned(&["run", "--detach"]), owned(cgroups), options.into(), owned(&[IMAGE]), owned(init)]
+        .concat()
 }
 
 /// What cloud-init's NoCloud source reads.
@@ -169,10 +181,22 @@ mod tests {
 
     #[test]
     fn a_container_is_the_droplet_at_its_address() {
-        let words = run(&droplet(None), Path::new("/seeds/7"));
+        let words = run(&droplet(None), Path::new("/seeds/7"), false);
         for word in ["--name=seachange-lab-7", "--ip=198.18.0.10", "--hostname=webgui-worker-01"] {
             assert!(words.contains(&word.to_owned()), "{word}: {words:?}");
         }
         assert_eq!(words.last().unwrap(), "/sbin/init");
+    }
+
+    #[test]
+    fn a_unified_host_shows_its_control_groups_to_no_droplet() {
+        let has = |unified: bool, part: &str| {
+            run(&droplet(None), Path::new("/seeds/7"), unified)
+                .iter()
+                .any(|word| word.contains(part))
+        };
+        assert!(has(true, "--cgroupns=private") && !has(true, "--volume=/sys/fs/cgroup"));
+        assert!(has(true, "remount,rw /sys/fs/cgroup") && !has(false, "remount"));
+        assert!(has(false, "--cgroupns=host") && has(false, "--volume=/sys/fs/cgroup"));
     }
 }
