@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The state on S3 engines of other people, over the wire: moto (PyPI) must lock and fence, s3s-fs (crates.io) must be refused.
-# Both are installed below target/, which takes three minutes the first time. Needs: python3 with venv.
+# Both are installed below target/, which takes two minutes the first time. Needs: python3 with venv.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}

@@ -5,7 +5,7 @@
 //! user-data and keys by cloud-init's NoCloud source, on a bridge of its own; a floating IP is a DNAT rule. Everything
 //! has a fixed name, so that one set of it exists on a machine and whatever an earlier one left can be taken away.
 //!
-//! Needs root, a running Docker Engine, and the programs in [`programs`]; `tests/lab/setup` installs them.
+//! Needs root, a running Docker Engine, and the programs named in `docker/programs.rs`; `tests/lab/setup` installs them.
 
 mod droplet;
 mod janitor;
