@@ -95,7 +95,7 @@ fn nothing_is_left_of_a_world_whose_process_is_killed() {
         let lab = Lab::open();
         lab.served.ask("POST", "/v2/droplets", create);
         until(come);
-        let Lab { sandbox, served } = lab;
+        let Lab { sandbox, served, .. } = lab;
         drop(served);
         nothing_is_left();
         let seeds = sandbox.path().join("served/droplets");

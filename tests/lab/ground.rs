@@ -1,5 +1,7 @@
 //! What every test of the lab stands on: a world whose droplets are containers, its images, and a look inside.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -12,8 +14,6 @@ use seachange_local_cloud::docker::Droplets;
 
 use crate::harness::{Said, Sandbox, Served};
 
-/// What `tests/lab/images` makes.
-const VERSIONS: [&str; 8] = ["1.0", "1.1", "1.2", "2.0", "unhealthy", "crash", "slow", "lingers"];
 /// Whom users ask for.
 pub(crate) const DOMAIN: &str = "www.gotcha-app.de";
 /// An answer takes no longer, or there is none.
@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Lab {
     pub(crate) sandbox: Sandbox,
     pub(crate) served: Served,
+    /// What its registry has of what `tests/lab/images` makes.
+    offered: RefCell<BTreeSet<String>>,
 }
 
 impl Lab {
@@ -31,19 +33,29 @@ impl Lab {
         let mut sandbox = Sandbox::new();
         sandbox.set("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         let served = sandbox.serve("--droplets docker");
-        let registry = Droplets::local_registry();
-        for version in VERSIONS {
-            docker(&["push", "--quiet", &format!("{registry}/webgui:{version}")]);
-        }
         sandbox.spec_for_served(|text| {
             text.replace("registry.gitlab.com/mebbinghaus", "registry.lab:5000")
                 .replace("timeout: 2s", "timeout: 20s")
         });
-        Self { sandbox, served }
+        let lab = Self { sandbox, served, offered: RefCell::default() };
+        lab.offer("1.0");
+        lab
+    }
+
+    /// Puts a version into its registry.
+    pub(crate) fn offer(&self, version: &str) {
+        if self.offered.borrow_mut().insert(version.to_owned()) {
+            docker(&[
+                "push",
+                "--quiet",
+                &format!("{}/webgui:{version}", Droplets::local_registry()),
+            ]);
+        }
     }
 
     /// A command line on the tutorial's spec.
     pub(crate) fn run(&self, command: &str, version: &str) -> Said {
+        self.offer(version);
         self.sandbox.run(&line(command, version))
     }
 
