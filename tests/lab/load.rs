@@ -76,6 +76,7 @@ struct Sample {
 /// A load under way.
 pub(crate) struct Load {
     begin: Instant,
+    ticks: Ticks,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Report>,
 }
@@ -83,13 +84,14 @@ pub(crate) struct Load {
 impl Load {
     /// Begins, on a thread of its own.
     pub(crate) fn start(plan: Plan) -> Self {
-        let (begin, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+        let (begin, ticks) = (Instant::now(), Ticks::read());
+        let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(send_all(plan, begin, &stopped))
         });
-        Self { begin, stop, thread }
+        Self { begin, ticks, stop, thread }
     }
 
     /// How long it has been going on.
@@ -100,7 +102,30 @@ impl Load {
     /// Sends nothing more, waits for what is under way, and tells all.
     pub(crate) fn finish(self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the load ran to its end")
+        let report = self.thread.join().expect("the load ran to its end");
+        Report { ticks: Ticks::read().since(self.ticks), ..report }
+    }
+}
+
+/// What the kernel says of the processors' time, in its own unit.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ticks {
+    all: u64,
+    /// When a processor had something to do, and its host let others go first.
+    stolen: u64,
+}
+
+impl Ticks {
+    fn read() -> Self {
+        let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let words = text.lines().next().unwrap_or_default().split_whitespace().skip(1);
+        // What guests use is counted with what users do.
+        let counts: Vec<u64> = words.take(8).filter_map(|word| word.parse().ok()).collect();
+        Self { all: counts.iter().sum(), stolen: counts.get(7).copied().unwrap_or_default() }
+    }
+
+    fn since(self, begin: Self) -> Self {
+        Self { all: self.all - begin.all, stolen: self.stolen - begin.stolen }
     }
 }
 
@@ -110,6 +135,7 @@ pub(crate) struct Report {
     /// In the order of their ends.
     samples: Vec<Sample>,
     reconnected: usize,
+    ticks: Ticks,
 }
 
 impl Report {
@@ -162,6 +188,11 @@ impl Report {
                 && sample.outcome.as_deref() == Ok(version)
         };
         self.samples.iter().filter(of).count()
+    }
+
+    /// The share of the machine's time that it wanted and did not get.
+    pub(crate) fn stolen(&self) -> f64 {
+        self.ticks.stolen as f64 / self.ticks.all.max(1) as f64
     }
 
     /// How late requests were begun.
@@ -238,7 +269,8 @@ async fn send_all(plan: Plan, begin: Instant, stop: &AtomicBool) -> Report {
     }
     samples.extend(under_way.join_all().await);
     samples.sort_by_key(|sample| sample.end);
-    Report { samples, reconnected: shared.reconnected.load(Ordering::Relaxed) }
+    let reconnected = shared.reconnected.load(Ordering::Relaxed);
+    Report { samples, reconnected, ..Report::default() }
 }
 
 async fn one(shared: Arc<Shared>, number: usize, due: Duration) -> Sample {
@@ -506,7 +538,7 @@ mod tests {
         let outcomes = [Ok("1.0"), Ok("1.0"), Ok("1.1"), Err("status 503")];
         let samples = outcomes.into_iter().enumerate();
         let samples = samples.map(|(number, outcome)| sample(number, outcome)).collect();
-        let report = Report { samples, reconnected: 0 };
+        let report = Report { samples, ..Report::default() };
         let all = (Duration::ZERO, DEADLINE);
         assert_eq!(report.quantile(0.75, Kind::Quick, &[all]), Duration::from_millis(3));
         assert_eq!(report.quantile(1.0, Kind::Quick, &[all]), DEADLINE);
@@ -536,7 +568,7 @@ mod tests {
                 sample(90, Kind::Slow, "1.0"),
                 sample(200, Kind::Quick, "1.0"),
             ],
-            reconnected: 0,
+            ..Report::default()
         };
         let millis = Duration::from_millis;
         let cutover = |window| report.cutover(window, "1.0", "1.1");
