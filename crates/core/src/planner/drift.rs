@@ -81,13 +81,11 @@ impl Findings {
         if let (Some(config), Some(HostSeen::LoadBalancer { balancing, .. })) =
             (&droplet.config, observed.hosts.get(&droplet.id))
         {
-            let now = balancing.config.as_deref().unwrap_or("no file");
-            self.changed(address, "config", config, now);
             self.changed(
                 address,
-                "detour",
-                "none",
-                if balancing.detour { "taken" } else { "none" },
+                "config",
+                config,
+                balancing.config.as_deref().unwrap_or("no file"),
             );
         }
     }
@@ -101,7 +99,7 @@ impl Findings {
         self.changed(address, "ttl", &ttl.to_string(), &seen.ttl.to_string());
     }
 
-    /// Roles while a release is under way are its own affair.
+    /// Roles, and a detour, are a release's own affair while it is under way.
     fn roles(&mut self, state: &State, observed: &Observed) {
         let Some(ip) = state.floating_ip().filter(|ip| observed.reserved_ips.contains_key(ip))
         else {
@@ -112,6 +110,13 @@ impl Findings {
         let pointing = Pointing::of(Some(ip), observed, |id| workers.get(&id).copied());
         if state.transition.is_some() {
             return;
+        }
+        let balancer = state.droplet(&Address::LoadBalancer).map(|droplet| droplet.id);
+        if let Some(HostSeen::LoadBalancer { balancing, .. }) =
+            balancer.and_then(|id| observed.hosts.get(&id))
+            && balancing.detour
+        {
+            self.changed(&Address::LoadBalancer, "detour", "none", "taken");
         }
         if let Pointing::Elsewhere(droplet) = pointing {
             self.add(&Address::FloatingIp, Finding::PointsElsewhere { droplet });

@@ -161,6 +161,7 @@ fn rollback_of_an_unfinished_release() {
     failed.state.transition.as_mut().expect("one").phase = Phase::SwitchingBack;
     let plan = failed.plan(&webgui("1.2"));
     assert!(matches!(&plan.steps[..], [only] if only.effect == Effect::Release), "{plan:?}");
+    assert!(plan.drift.is_empty(), "it is the release's own affair: {:?}", plan.drift);
 
     // A rollback that was cut off is what a rollback goes on with; an abort takes that back too.
     let mut world = swapped();

@@ -35,6 +35,10 @@ pub(super) async fn verify(step: &mut Step<'_>, transition: &Transition) -> Resu
         let Some(last) = last else { return Ok(()) };
         let pause = interval(&run.context.patience, began.elapsed(), 1);
         if began.elapsed() + pause > wanted.timeout {
+            let users = match transition.from {
+                Some(_) => "users are back on the old release; ",
+                None => "",
+            };
             let text = wanted.contains.as_deref().map(|text| format!(" with `{text}` in it"));
             let mut failure = failure(
                 Address::Release,
@@ -46,12 +50,7 @@ pub(super) async fn verify(step: &mut Step<'_>, transition: &Transition) -> Resu
                     wanted.timeout.as_secs()
                 )),
                 format!(
-                    "{}look at the new one as it is: seachange logs {}",
-                    if transition.from.is_some() {
-                        "users are back on the old release; "
-                    } else {
-                        ""
-                    },
+                    "{users}look at the new one as it is: seachange logs {}",
                     Address::Worker(transition.to)
                 ),
             );
