@@ -19,7 +19,7 @@ use crate::journal::{Journal, JournalError};
 use crate::observe::{self, ObserveError};
 use crate::pace::{Cut, Pace};
 use crate::release::drain;
-use crate::step::{Trouble, causes};
+use crate::step::Trouble;
 use crate::steps::{self, floating_ip};
 
 /// Why what was left open is still open.
@@ -132,7 +132,6 @@ async fn end_detour(context: &Context<'_>, journal: &Journal) -> Result<(), Reco
     let Err(trouble) = drain::end(context, journal).await else { return Ok(()) };
     match trouble {
         Trouble::Journal(broken) => Err(broken.into()),
-        // To where the address leads it does no harm.
         Trouble::Host(source)
             if transition.phase == Phase::Switching && worker != Some(transition.to) =>
         {
@@ -142,10 +141,7 @@ async fn end_detour(context: &Context<'_>, journal: &Journal) -> Result<(), Reco
             Err(RecoverError::Detour { worker: transition.to, source })
         }
         other => {
-            let why = causes(&other).join(": ");
-            context.note(format!(
-                "the load balancer may still send users round the floating IP: {why}; the next apply reloads it"
-            ));
+            drain::is_left(context, &other);
             Ok(())
         }
     }

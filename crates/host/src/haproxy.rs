@@ -23,6 +23,7 @@ mod admin;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use seachange_core::bootstrap::hex;
 use seachange_core::haproxy::{BACKEND, DETOUR, FLOATING_IP};
 use seachange_core::host::{Balancing, HostError, Installed, Target};
 use sha2::{Digest as _, Sha256};
@@ -45,10 +46,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub(crate) async fn look(ssh: &Ssh, target: &Target) -> Result<Balancing, HostError> {
     let files = Files::open(ssh, target).await?;
     let (installed, detour) = tokio::try_join!(files.read(PATH), files.exists(DETOUR_MARKER))?;
-    let digest = |bytes: Vec<u8>| {
-        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
-    Ok(Balancing { config: installed.map(digest), detour })
+    Ok(Balancing { config: installed.map(|bytes| hex(&Sha256::digest(bytes))), detour })
 }
 
 /// Sends new requests straight to an address, or to the floating IP again; how many are in flight on the latter.

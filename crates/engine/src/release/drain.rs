@@ -15,7 +15,7 @@ use seachange_core::state::State;
 use crate::context::Context;
 use crate::journal::Journal;
 use crate::pace::{Cut, Pace};
-use crate::step::{Step, Trouble};
+use crate::step::{Step, Trouble, causes};
 
 /// Takes the way round to the worker and waits until nothing is in flight on the floating IP. Answers how many requests were
 /// when the wait was over; `None` without a load balancer to ask.
@@ -54,6 +54,14 @@ pub(crate) async fn end(context: &Context<'_>, journal: &Journal) -> Result<(), 
         host.detour(&balancer, None).await?;
     }
     Ok(())
+}
+
+/// Says that it could not be ended, where it does no harm: it leads to where the address does, and the next plan sees it.
+pub(crate) fn is_left(context: &Context<'_>, trouble: &Trouble) {
+    let why = causes(trouble).join(": ");
+    context.note(format!(
+        "the load balancer may still send users round the floating IP: {why}; the next apply reloads it"
+    ));
 }
 
 /// The load balancer, if there is one that has its configuration and can be asked.

@@ -79,11 +79,7 @@ async fn move_to(
     match floating_ip::move_to(step, &pace, ip, droplet).await {
         Ok(()) => {
             if let Err(trouble) = drain::end(run.context, run.journal).await {
-                let why = step.failure(trouble).causes.join(": ");
-                run.context.note(format!(
-                    "the load balancer may still send users round the floating IP, to the same worker: {why}; \
-                     the next apply reloads it"
-                ));
+                drain::is_left(run.context, &trouble);
             }
             run.context.tell(&Event::Switched { ip, worker, took: began.elapsed() });
             Ok(())
